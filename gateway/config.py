@@ -1,0 +1,489 @@
+"""
+Settings: one frozen object, read once at start-up and handed down by constructor.
+
+Sources, later ones win: defaults, the TOML file, `GATEWAY_…` environment variables (`__` separates levels), flags.
+Every fault is reported at once, by name and without the value, so that a misspelled secret does not end up in a log.
+"""
+
+import base64
+import ipaddress
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.errors import ConfigError
+from telephony_codecs.formats import AudioFormat
+
+ENV_PREFIX = "GATEWAY_"
+CONFIG_VARIABLE = "GATEWAY_CONFIG"  # where the file is; read by the command line
+EVENT_TYPES = (
+    "call.started",
+    "transcript.partial",
+    "transcript.final",
+    "call.dtmf",
+    "call.gap",
+    "stt.degraded",
+    "stt.recovered",
+    "call.ended",
+)
+AUDIO_FORMS = ("mulaw-8000", "linear16-8000", "linear16-16000")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class TwilioSettings(_Model):
+    """Twilio Media Streams: signatures and the TwiML that `POST /twilio/voice` answers."""
+
+    auth_token: SecretStr | None = Field(
+        None,
+        description="auth token of the account; when set, every Twilio request must carry a valid X-Twilio-Signature",
+    )
+    mode: Literal["start", "connect"] = Field(
+        "start", description="`start`: both tracks, one way; `connect`: the caller's track, two way"
+    )
+    then: str = Field(
+        '<Pause length="14400"/>',
+        description="TwiML after `<Start>`, for example `<Dial>+1555…</Dial>`; without a verb the call would end",
+    )
+
+    @field_validator("then")
+    @classmethod
+    def _well_formed(cls, value: str) -> str:
+        try:
+            ElementTree.fromstring(f"<Response>{value}</Response>")  # noqa: S314 - the operator's own setting
+        except ElementTree.ParseError as error:
+            raise ValueError(f"not well-formed TwiML: {error}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> Self:
+        if self.mode == "start" and not len(ElementTree.fromstring(f"<Response>{self.then}</Response>")):  # noqa: S314
+            raise ValueError("then must hold a verb: after <Start> alone the call would end at once")
+        return self
+
+
+class WebhookSettings(_Model):
+    """One receiver of events."""
+
+    url: str | None = Field(None, description="where events are posted; none: events are kept in the store only")
+    secret: SecretStr | None = Field(
+        None, description="Standard Webhooks secret, `whsec_` and base64; required with a URL"
+    )
+    previous_secrets: tuple[SecretStr, ...] = Field(
+        (), description="older secrets that still sign, while receivers change over"
+    )
+    allow_private: bool = Field(False, description="allow private, loopback and other non-public addresses")
+    events: tuple[str, ...] = Field(("*",), description="event types to send; `*` is every durable one")
+    concurrency: int = Field(16, ge=1, le=1000, description="requests under way at once")
+    connect_timeout_s: float = Field(5.0, gt=0, le=60, description="time to connect")
+    timeout_s: float = Field(15.0, gt=0, le=120, description="time for one whole attempt")
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = urlsplit(value)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("must be an http:// or https:// URL")
+            if parts.username or parts.password:
+                raise ValueError("must not carry a user name or password")
+        return value
+
+    @field_validator("secret", "previous_secrets")
+    @classmethod
+    def _usable(cls, value: Any) -> Any:
+        for secret in value if isinstance(value, tuple) else (value,):
+            if secret is not None and not _is_webhook_secret(secret.get_secret_value()):
+                raise ValueError("not a Standard Webhooks secret: `whsec_` and base64 of 24 to 64 bytes")
+        return value
+
+    @field_validator("events")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name != "*" and name not in EVENT_TYPES:
+                raise ValueError(f"unknown event type {name!r}; known are * and {', '.join(EVENT_TYPES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
+        if self.url is not None and self.secret is None:
+            raise ValueError("a webhook needs a secret")
+        if self.url is not None and not self.allow_private:
+            host = urlsplit(self.url).hostname or ""
+            try:
+                address = ipaddress.ip_address(host)
+            except ValueError:
+                return self
+            if not address.is_global:
+                raise ValueError("the address is not a public one; set allow_private to send there all the same")
+        return self
+
+    def wants(self, event_type: str, *, durable: bool) -> bool:
+        """Whether this receiver subscribed to such an event."""
+        return event_type in self.events or (durable and "*" in self.events)
+
+
+class OutboxSettings(_Model):
+    """How long events are kept and how often they are tried."""
+
+    retention_days: float = Field(
+        7.0, gt=0, le=3650, description="how long events are kept after every receiver has them"
+    )
+    dead_retention_days: float = Field(
+        30.0, gt=0, le=3650, description="how long events are kept that a receiver did not take"
+    )
+    retry_delays_s: tuple[Annotated[float, Field(ge=0, le=604_800)], ...] = Field(
+        (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
+        max_length=100,
+        description="pauses after failed attempts, give or take 20 %; one more attempt follows the last",
+    )
+
+
+class SttProfile(_Model):
+    """A speech engine: which protocol, where, with which key and audio."""
+
+    kind: Literal["local", "pulse", "pulse-live"] = Field(description="protocol")
+    url: str | None = Field(
+        None,
+        description="WebSocket address; may hold {call_id}, {track}, {platform_call_id}, {metadata.NAME}",
+    )
+    api_key: SecretStr | None = Field(None, description="sent as a bearer token")
+    audio: str = Field("mulaw-8000", description="`mulaw-8000` (untouched), `linear16-8000` or `linear16-16000`")
+    language: str | None = Field("en", description="language code, unless the call says otherwise")
+    chunk_ms: int = Field(100, ge=20, le=1000, description="audio per message")
+    connect_timeout_s: float = Field(10.0, gt=0, le=60, description="time to connect")
+    keepalive_s: float = Field(5.0, gt=0, le=60, description="silence on the socket before a keep-alive is sent")
+    options: Mapping[str, str] = Field({}, description="further query parameters, passed on as they are")
+
+    @field_validator("audio")
+    @classmethod
+    def _form(cls, value: str) -> str:
+        if value not in AUDIO_FORMS:
+            raise ValueError(f"must be one of {', '.join(AUDIO_FORMS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _address(self) -> Self:
+        if self.kind != "local":
+            if self.url is None:
+                raise ValueError(f"a profile of kind {self.kind} needs a url")
+            if urlsplit(self.url).scheme not in ("ws", "wss"):
+                raise ValueError("url must be a ws:// or wss:// URL")
+        return self
+
+    @property
+    def format(self) -> AudioFormat:
+        """The audio that the engine is sent."""
+        return AudioFormat.parse(self.audio)
+
+
+class SttSettings(_Model):
+    """Which speech engine hears the calls."""
+
+    default: str = Field("local", description="profile of calls that name none")
+    drain_s: float = Field(10.0, gt=0, le=300, description="how long to wait for the last final after hang-up")
+    buffer_s: float = Field(
+        30.0, ge=1, le=600, description="audio held per track while the engine is slow or not yet connected"
+    )
+    profiles: dict[str, SttProfile] = Field(
+        default_factory=lambda: {"local": SttProfile(kind="local")},
+        description="profiles by name, in lower case; `local` always exists",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_local(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            profiles = data.get("profiles") or {}
+            if isinstance(profiles, dict):
+                data = {**data, "profiles": {"local": {"kind": "local"}, **profiles}}
+        return data
+
+    @model_validator(mode="after")
+    def _default_exists(self) -> Self:
+        if self.default not in self.profiles:
+            raise ValueError(f"default names the profile {self.default!r}, which is not defined")
+        return self
+
+
+class EngineSettings(_Model):
+    """The embedded recogniser's worker processes."""
+
+    workers: int = Field(0, ge=0, le=256, description="processes; 0: one per processor")
+    sessions_per_worker: int = Field(4, ge=1, le=64, description="tracks that one process recognises at once")
+    pause_ms: int = Field(600, ge=100, le=5000, description="silence that ends an utterance")
+
+
+class SpeechApiSettings(_Model):
+    """The speech APIs served to STT clients."""
+
+    enabled: bool = Field(True, description="serve /waves/v1/…")
+    profile: str = Field("local", description="profile that recognises their audio")
+    anonymous: bool = Field(False, description="accept clients without a token")
+    finalize: Literal["auto", "turn", "end"] = Field(
+        "auto",
+        description="what `finalize` does on `get_text`: flush, end the session, or end it if nothing follows",
+    )
+    finalize_grace_s: float = Field(
+        1.0, ge=0, le=30, description="`get_text`: silence after `finalize` that ends the session"
+    )
+    idle_timeout_s: float = Field(120.0, gt=0, le=3600, description="silence of a client that ends its session")
+    max_sessions: int = Field(200, ge=1, le=10_000, description="sessions at once; further ones get 429")
+    buffer_mb: int = Field(16, ge=1, le=256, description="audio held per session before the client is made to wait")
+
+
+class LimitSettings(_Model):
+    """Bounds on what peers can make the gateway hold."""
+
+    max_calls: int = Field(500, ge=1, le=100_000, description="calls at once; further ones get 503")
+    max_message_kb: int = Field(64, ge=4, le=4096, description="largest message of a phone platform")
+    start_timeout_s: float = Field(10.0, gt=0, le=60, description="time from the upgrade to a valid start message")
+    idle_timeout_s: float = Field(120.0, gt=0, le=3600, description="time without any message before a call is closed")
+    error_budget: int = Field(50, ge=1, le=10_000, description="bad messages in a row before a call is closed")
+
+
+class LogSettings(_Model):
+    """Logs go to standard output."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is written")
+    format: Literal["auto", "json", "console"] = Field("auto", description="`auto`: console on a terminal, else JSON")
+    pii: bool = Field(False, description="write values marked as personal instead of hiding them")
+
+
+class Settings(BaseSettings):
+    """Everything the gateway can be told."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0: any free one")
+    public_url: str | None = Field(
+        None, description="https:// address under which the phone platform reaches the gateway"
+    )
+    data_dir: Path = Field(Path("./data"), description="folder of the store")
+    api_token: SecretStr | None = Field(
+        None, description="token of the speech APIs; none: one is made at start-up and printed"
+    )
+    insecure: bool = Field(False, description="listen beyond loopback although Twilio requests are not verified")
+    drain_timeout_s: float = Field(30.0, ge=0, le=7200, description="after SIGTERM: how long calls may go on")
+    twilio: TwilioSettings = TwilioSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    outbox: OutboxSettings = OutboxSettings()
+    webhooks: tuple[WebhookSettings, ...] = Field(
+        (), description="several receivers, in the file, instead of `webhook`"
+    )
+    stt: SttSettings = SttSettings()
+    engine: EngineSettings = EngineSettings()
+    speech_api: SpeechApiSettings = SpeechApiSettings()
+    limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()
+
+    @field_validator("public_url")
+    @classmethod
+    def _base(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = urlsplit(value)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("must be an http:// or https:// URL")
+            if parts.query or parts.fragment:
+                raise ValueError("must have no query and no fragment: Twilio strips them")
+        return value.rstrip("/") if value else value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.webhook.url is not None and self.webhooks:
+            raise ValueError("give either webhook or webhooks, not both")
+        if any(hook.url is None for hook in self.webhooks):
+            raise ValueError("each of webhooks needs a url")
+        if self.speech_api.profile not in self.stt.profiles:
+            raise ValueError(f"speech_api.profile names the profile {self.speech_api.profile!r}, which is not defined")
+        if self.twilio.auth_token is None and not self.insecure and not _is_loopback(self.host):
+            raise ValueError(
+                "twilio.auth_token is needed to listen beyond loopback, where anybody could place calls"
+                " (set insecure to do it all the same)"
+            )
+        return self
+
+    @property
+    def endpoints(self) -> tuple[WebhookSettings, ...]:
+        """The configured receivers."""
+        return self.webhooks or ((self.webhook,) if self.webhook.url is not None else ())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` hands over, which has read file, environment and flags."""
+        return (init_settings,)
+
+
+def load(
+    file: Path | None = None, environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+) -> Settings:
+    """
+    Read the settings from file, environment and flags; later ones win.
+
+    Args:
+        file: TOML; none: only environment and flags.
+        environ: the process's own by default.
+        flags: nested like the file; values that are None were not given.
+
+    Raises:
+        ConfigError: with every fault found, one line each, values left out.
+    """
+    environ = os.environ if environ is None else environ
+    merged = merge(merge(_read_file(file), _read_environment(environ)), flags or {})
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        raise ConfigError([_fault(item) for item in error.errors(include_input=False, include_url=False)]) from None
+
+
+def assigned(assignments: Iterable[str]) -> dict[str, Any]:
+    """
+    The tree of `stt.drain_s=5`, `webhook.events=["*"]` and the like.
+
+    Raises:
+        ConfigError: one is not of the form NAME=VALUE.
+    """
+    tree: dict[str, Any] = {}
+    for text in assignments:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError([f"--set wants NAME=VALUE, not {text!r}"])
+        branch: Any = _value(value)
+        for name in reversed(path.split(".")):
+            branch = {name: branch}
+        tree = merge(tree, branch)
+    return tree
+
+
+def table() -> str:
+    """Every setting with its environment name, default and meaning, as a Markdown table."""
+    rows = ["| setting | environment | default | meaning |", "|---|---|---|---|"]
+    rows += _rows(Settings, ())
+    return "\n".join(rows)
+
+
+def _rows(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        here = (*path, name)
+        if name == "profiles":
+            yield from _rows(SttProfile, (*here, "NAME"))
+        elif name == "webhooks":
+            yield f"| `webhooks` | none | none | {field.description} |"
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _rows(field.annotation, here)
+        else:
+            default = "none" if field.is_required() or field.default is None else f"`{_shown(field.default)}`"
+            yield f"| `{'.'.join(here)}` | `{ENV_PREFIX}{'__'.join(here).upper()}` | {default} | {field.description} |"
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, str | Path):
+        return str(default)
+    return json.dumps(default)
+
+
+def effective(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON-ready data, secrets masked."""
+    data: dict[str, Any] = json.loads(settings.model_dump_json())
+    return data
+
+
+def _read_file(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ConfigError([f"{file}: {error.strerror}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{file}: not TOML: {error}"]) from None
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """`GATEWAY_STT__DEFAULT=local` becomes {"stt": {"default": "local"}}; lists may be JSON; empty is not given."""
+    data: dict[str, Any] = {}
+    for name, text in environ.items():
+        if not name.upper().startswith(ENV_PREFIX) or name.upper() == CONFIG_VARIABLE or text == "":
+            continue
+        *parents, leaf = name[len(ENV_PREFIX) :].lower().split("__")
+        table = data
+        for parent in parents:
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                raise ConfigError([f"{name}: {parent} is set as a whole, too"])
+        table[leaf] = _value(text)
+    return data
+
+
+def _value(text: str) -> Any:
+    if text[:1] in ("[", "{"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text  # the field's own check says what it should have been
+    return text
+
+
+def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one tree of settings over another; None in the upper one is not given."""
+    merged = dict(lower)
+    for key, value in upper.items():
+        if value is None:
+            continue
+        below = merged.get(key)
+        merged[key] = merge(below if isinstance(below, Mapping) else {}, value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def _fault(item: Mapping[str, Any]) -> str:
+    path = ".".join(str(part) for part in item["loc"])
+    text = str(item["msg"]).removeprefix("Value error, ")
+    return f"{path}: {text}" if path else text
+
+
+def _is_webhook_secret(text: str) -> bool:
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        return False
+    return text.startswith("whsec_") and 24 <= len(key) <= 64
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

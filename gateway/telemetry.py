@@ -1,0 +1,183 @@
+"""
+Logs and metrics, declared in one place.
+
+Log lines are events with values: names are snake_case, room first, past tense. No speech, number, name, token or raw
+provider message at `info` or above: a value that is personal goes under a key that begins with `pii_`, which is hidden
+unless the operator's settings say otherwise. Metric labels have few values; never a call id.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY = CollectorRegistry()
+
+_LATENCY_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+CALLS_ACTIVE = Gauge("gateway_calls_active", "Calls in progress.", ["dialect"], registry=REGISTRY)
+CALLS = Counter("gateway_calls", "Calls that ended.", ["dialect", "outcome"], registry=REGISTRY)
+CALLS_REFUSED = Counter(
+    "gateway_calls_refused", "Streams refused before the upgrade.", ["dialect", "reason"], registry=REGISTRY
+)
+DIALECT_ERRORS = Counter(
+    "gateway_dialect_errors",
+    "Messages of phone platforms that broke the protocol.",
+    ["dialect", "code"],
+    registry=REGISTRY,
+)
+DIALECT_UNKNOWN = Counter(
+    "gateway_dialect_unknown_messages",
+    "Messages of a kind that the dialect does not know.",
+    ["dialect"],
+    registry=REGISTRY,
+)
+SIGNATURES = Counter(
+    "gateway_signature_checks", "Checks of platform signatures.", ["dialect", "outcome"], registry=REGISTRY
+)
+STREAM_STATUS = Counter(
+    "gateway_stream_status", "Status callbacks of phone platforms.", ["dialect", "event"], registry=REGISTRY
+)
+AUDIO_SECONDS = Counter("gateway_audio_seconds", "Audio received.", ["dialect"], registry=REGISTRY)
+MEDIA_GAP_SECONDS = Counter(
+    "gateway_media_gap_seconds",
+    "Audio that did not arrive as a continuous stream.",
+    ["kind"],
+    registry=REGISTRY,
+)
+MEDIA_FRAMES_DISCARDED = Counter(
+    "gateway_media_frames_discarded", "Duplicate and late frames.", ["kind"], registry=REGISTRY
+)
+STT_SESSIONS_ACTIVE = Gauge("gateway_stt_sessions_active", "Recogniser sessions open.", ["kind"], registry=REGISTRY)
+STT_ERRORS = Counter("gateway_stt_errors", "Recogniser sessions refused or lost.", ["kind", "code"], registry=REGISTRY)
+STT_BAD_MESSAGES = Counter(
+    "gateway_stt_bad_messages",
+    "Messages of recognisers that broke their protocol.",
+    ["kind", "code"],
+    registry=REGISTRY,
+)
+STT_CONNECT_SECONDS = Histogram(
+    "gateway_stt_connect_seconds",
+    "Time to open a recogniser session.",
+    ["kind"],
+    buckets=_LATENCY_S,
+    registry=REGISTRY,
+)
+STT_FIRST_RESULT_SECONDS = Histogram(
+    "gateway_stt_first_result_seconds",
+    "From a session's first audio to its first partial or final.",
+    ["kind"],
+    buckets=_LATENCY_S,
+    registry=REGISTRY,
+)
+STT_DROPPED_SECONDS = Counter(
+    "gateway_stt_dropped_audio_seconds",
+    "Audio given up because a recogniser was too slow.",
+    registry=REGISTRY,
+)
+SEGMENTS = Counter("gateway_segments", "Final transcripts.", ["kind", "forced"], registry=REGISTRY)
+ENGINE_RESTARTS = Counter(
+    "gateway_engine_worker_restarts", "Worker processes of the embedded engine that died.", registry=REGISTRY
+)
+SPEECH_API_SESSIONS = Counter(
+    "gateway_speech_api_sessions",
+    "Sessions of the served speech APIs that ended.",
+    ["route", "outcome"],
+    registry=REGISTRY,
+)
+SPEECH_API_ERRORS = Counter(
+    "gateway_speech_api_errors",
+    "Requests and messages that the served speech APIs refused.",
+    ["route", "code"],
+    registry=REGISTRY,
+)
+OUTBOX_EVENTS = Counter("gateway_outbox_events", "Durable events committed.", ["type"], registry=REGISTRY)
+OUTBOX_PENDING = Gauge("gateway_outbox_pending", "Deliveries not yet made.", registry=REGISTRY)
+OUTBOX_COMMIT_SECONDS = Histogram(
+    "gateway_outbox_commit_seconds", "From an event to its commit.", buckets=_LATENCY_S, registry=REGISTRY
+)
+OUTBOX_WRITE_ERRORS = Counter("gateway_outbox_write_errors", "Commits that failed.", registry=REGISTRY)
+WEBHOOK_ATTEMPTS = Counter("gateway_webhook_attempts", "Attempts to deliver.", ["outcome"], registry=REGISTRY)
+WEBHOOK_SECONDS = Histogram("gateway_webhook_seconds", "Time of one attempt.", buckets=_LATENCY_S, registry=REGISTRY)
+PARTIALS = Counter(
+    "gateway_partials",
+    "Partials offered to webhooks, each of which ended in one of these ways.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+ACCEPTING_CALLS = Gauge("gateway_accepting_calls", "1 while new calls are accepted.", registry=REGISTRY)
+
+_HIDDEN = "[hidden]"
+_FRAMES_SHOWN = 20
+
+
+def metrics_page() -> bytes:
+    """All metrics in Prometheus' text format."""
+    return generate_latest(REGISTRY)
+
+
+def hide_pii(_logger: object, _name: str, values: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace every value whose key begins with `pii_`."""
+    for key in values:
+        if key.startswith("pii_"):
+            values[key] = _HIDDEN
+    return values
+
+
+def shape_exception(_logger: object, _name: str, values: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Say what was raised and where; its text and its variables may hold speech or secrets and stay out."""
+    raised = values.pop("exc_info", None)
+    if raised is True:
+        raised = sys.exc_info()[1]
+    if isinstance(raised, BaseException):
+        leaves = _leaves(raised)
+        values["exception"] = [type(each).__name__ for each in leaves]
+        values["at"] = [
+            f"{frame.filename}:{frame.lineno} {frame.name}"
+            for each in leaves
+            for frame in traceback.extract_tb(each.__traceback__, limit=-_FRAMES_SHOWN)
+        ]
+    return values
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in _leaves(each)]
+    return [error]
+
+
+def configure_logging(level: str = "info", style: str = "auto", *, pii: bool = False) -> None:
+    """
+    Set up structlog and the standard library's logging.
+
+    Args:
+        level: least level that is written.
+        style: `json`, `console`, or `auto` (console on a terminal).
+        pii: write personal values instead of hiding them.
+    """
+    console = style == "console" or (style == "auto" and sys.stdout.isatty())
+    processors: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        shape_exception,
+    ]
+    if not pii:
+        processors.append(hide_pii)
+    if console:
+        processors.append(structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()))
+    else:
+        processors.append(structlog.processors.JSONRenderer())
+    number = getattr(logging, level.upper())
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries speak through logging; their warnings matter, their chatter does not.
+    logging.basicConfig(level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s", force=True)

@@ -1,0 +1,48 @@
+"""Logs hide what is personal, and exceptions tell their kind and place only."""
+
+import json
+
+import pytest
+import structlog
+
+from gateway import telemetry
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> object:
+    yield
+    structlog.reset_defaults()
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    line: dict[str, object] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return line
+
+
+def test_personal_values_are_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.configure_logging("info", "json")
+    structlog.get_logger().info("call_started", pii_from="+15550100", call_id="call_1")
+    assert logged(capsys)["pii_from"] == "[hidden]"
+
+
+def test_personal_values_show_when_the_operator_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.configure_logging("info", "json", pii=True)
+    structlog.get_logger().info("call_started", pii_from="+15550100")
+    assert logged(capsys)["pii_from"] == "+15550100"
+
+
+def test_an_exception_is_logged_by_kind_and_place_without_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.configure_logging("info", "json")
+    speech = "my card number is"
+    try:
+        raise ExceptionGroup(speech, [ValueError(speech), KeyError(speech)])
+    except ExceptionGroup:
+        structlog.get_logger().exception("call_failed")
+    line = logged(capsys)
+    assert line["exception"] == ["ValueError", "KeyError"]
+    assert speech not in json.dumps(line)
+
+
+def test_the_metrics_page_is_prometheus_text() -> None:
+    telemetry.CALLS.labels("twilio", "completed").inc()
+    assert b'gateway_calls_total{dialect="twilio",outcome="completed"}' in telemetry.metrics_page()
