@@ -1,0 +1,7 @@
+"""
+Speech-to-text: the recogniser session of each track.
+
+`session` takes a track's chunks from `media` and turns what a recogniser says into segments in call time, for
+`transcript`. `base` is the seam to recognisers; vendors' protocols are pure, one file each, behind one thin driver
+(`client`); `profiles` opens sessions by name. The recogniser that runs on this machine is in `engines`.
+"""

@@ -1,0 +1,52 @@
+"""
+The recogniser seam: what a track's session needs of any speech engine, near or far.
+
+Implementations: `stt.client` (vendors over WebSockets) and `engines.pool` (worker processes of this machine). They do
+not share code; they share this shape.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from gateway.events import RecognizerEvent, RecognizerRequest
+from telephony_codecs.formats import AudioFormat
+
+
+class Recognizer(Protocol):
+    """
+    One live recognition session on one track of audio.
+
+    Every method may raise `RecognizerUnavailable` (the session is lost) or `RecognizerProtocolError`. `send` waits
+    while the engine is behind: that is its back-pressure.
+    """
+
+    async def send(self, audio: bytes) -> None:
+        """Send audio in the format that the session was opened with. Never empty."""
+
+    async def finalize(self) -> None:
+        """Ask for a final of what was heard so far; answered by one `Final` with `from_finalize`."""
+
+    async def keepalive(self) -> None:
+        """Say that the session is still wanted although no audio flows."""
+
+    async def end(self) -> None:
+        """Say that no more audio comes; the remaining finals and then `Finished` follow."""
+
+    def events(self) -> AsyncIterator[RecognizerEvent]:
+        """What the engine says, in order; ends after `Finished`. To be iterated by one task only."""
+
+
+class Recognizers(Protocol):
+    """Opens sessions by profile name."""
+
+    def audio_format(self, profile: str, source: AudioFormat) -> AudioFormat:
+        """The format in which this profile wants audio that arrives as `source`."""
+
+    def open(self, profile: str, request: RecognizerRequest) -> AbstractAsyncContextManager[Recognizer]:
+        """
+        Connect a session; leaving the context releases it, whatever its state.
+
+        Raises, on entering:
+            RecognizerUnavailable: refused, not reached within the profile's connect time-out, or no capacity.
+        """

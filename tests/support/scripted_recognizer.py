@@ -1,0 +1,142 @@
+"""
+A recogniser in memory: records what it was sent and says what the test scripts.
+
+By default it answers `finalize` with an empty final and `end` with `Finished`. A test changes that with the three
+`on_…` functions, or lets a session `say` something at any moment.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+from gateway.errors import GatewayError
+from gateway.events import Final, Finished, RecognizerEvent, RecognizerRequest
+from telephony_codecs.formats import AudioFormat
+
+DEADLINE_S = 5.0
+
+
+class ScriptedRecognizer:
+    """
+    One session.
+
+    Attributes:
+        request: what it was opened for.
+        calls: `send`, `finalize`, `keepalive` and `end`, in the order in which they came.
+        audio: all bytes sent.
+        listening: clear it and `send` waits: the engine is behind.
+        closed: set when the session was released.
+    """
+
+    def __init__(self, owner: "ScriptedRecognizers", request: RecognizerRequest) -> None:
+        self._owner = owner
+        self._queue: asyncio.Queue[RecognizerEvent | GatewayError] = asyncio.Queue()
+        self._changed = asyncio.Condition()
+        self._failure: GatewayError | None = None
+        self.request = request
+        self.calls: list[str] = []
+        self.audio = bytearray()
+        self.listening = asyncio.Event()
+        self.listening.set()
+        self.closed = asyncio.Event()
+
+    def say(self, *events: RecognizerEvent) -> None:
+        """Let the session say these now."""
+        for event in events:
+            self._queue.put_nowait(event)
+
+    def fail(self, error: GatewayError) -> None:
+        """Lose the session: every method raises from now on."""
+        self._failure = error
+        self._queue.put_nowait(error)
+
+    async def until(self, condition: Callable[[], bool], *, within_s: float = DEADLINE_S) -> None:
+        """Wait until the condition holds; looked at after each call of the session."""
+        async with asyncio.timeout(within_s), self._changed:
+            await self._changed.wait_for(condition)
+
+    async def send(self, audio: bytes) -> None:
+        assert audio, "never empty"
+        await self.listening.wait()
+        self.audio += audio
+        await self._called("send", self._owner.on_audio(self, audio))
+
+    async def finalize(self) -> None:
+        await self._called("finalize", self._owner.on_finalize(self))
+
+    async def keepalive(self) -> None:
+        await self._called("keepalive", ())
+
+    async def end(self) -> None:
+        await self._called("end", self._owner.on_end(self))
+
+    async def events(self) -> AsyncIterator[RecognizerEvent]:
+        while True:
+            event = await self._queue.get()
+            if isinstance(event, GatewayError):
+                raise event
+            yield event
+            if isinstance(event, Finished):
+                return
+
+    async def _called(self, name: str, answer: Iterable[RecognizerEvent]) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self.calls.append(name)
+        self.say(*answer)
+        async with self._changed:
+            self._changed.notify_all()
+
+
+class ScriptedRecognizers:
+    """
+    Opens scripted sessions.
+
+    Args:
+        format: in which it wants its audio; None: as it comes.
+        on_audio, on_finalize, on_end: what a session says to these.
+
+    Attributes:
+        sessions: all that were opened, in order.
+        refusal: raised instead of opening, while set.
+    """
+
+    def __init__(
+        self,
+        *,
+        format: AudioFormat | None = None,  # noqa: A002 - the seam's own word
+        on_audio: Callable[[ScriptedRecognizer, bytes], Iterable[RecognizerEvent]] = lambda _session, _audio: (),
+        on_finalize: Callable[[ScriptedRecognizer], Iterable[RecognizerEvent]] = (
+            lambda _session: (Final(text="", from_finalize=True),)
+        ),
+        on_end: Callable[[ScriptedRecognizer], Iterable[RecognizerEvent]] = lambda _session: (Finished(),),
+    ) -> None:
+        self._format = format
+        self._opened = asyncio.Condition()
+        self.on_audio = on_audio
+        self.on_finalize = on_finalize
+        self.on_end = on_end
+        self.sessions: list[ScriptedRecognizer] = []
+        self.refusal: GatewayError | None = None
+
+    def audio_format(self, profile: str, source: AudioFormat) -> AudioFormat:
+        return self._format or source
+
+    @asynccontextmanager
+    async def open(self, profile: str, request: RecognizerRequest) -> AsyncIterator[ScriptedRecognizer]:
+        if self.refusal is not None:
+            raise self.refusal
+        session = ScriptedRecognizer(self, request)
+        self.sessions.append(session)
+        async with self._opened:
+            self._opened.notify_all()
+        try:
+            yield session
+        finally:
+            session.closed.set()
+
+    async def session(self, index: int = 0) -> ScriptedRecognizer:
+        """The session of that number, waiting for it to be opened."""
+        async with asyncio.timeout(DEADLINE_S), self._opened:
+            await self._opened.wait_for(lambda: len(self.sessions) > index)
+        return self.sessions[index]
