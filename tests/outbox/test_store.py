@@ -1,0 +1,517 @@
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.errors import StorageError
+from gateway.outbox import database
+from gateway.outbox.database import Delivery, DeliveryState, StoredEvent, Verdict
+from gateway.outbox.store import FILE_NAME, Store
+from tests.support import call_events
+from tests.support.stored_events import ENDPOINT, NOW, event
+
+DEADLINE_S = 10.0
+
+
+def verdict(state: DeliveryState, due_at: float | None = None, at: float = NOW) -> Verdict:
+    return Verdict(state=state, due_at=due_at, outcome="unavailable", status=500, misconfigured=0, at=at)
+
+
+async def lease(
+    store: Store, now: float = NOW, *, limit: int = 100, in_flight: frozenset[str] = frozenset()
+) -> list[Delivery]:
+    due = await store.lease_due(ENDPOINT, now=now, lease_s=60, limit=limit, in_flight=in_flight)
+    return due.deliveries
+
+
+class Disk:
+    """Opens connections that fail on command: at the statement that begins with `fails_at`, or at a size in pages."""
+
+    def __init__(self) -> None:
+        self.fails_at: str | None = None
+        self.failed = threading.Semaphore(0)
+        self.page_limit: int | None = None
+
+    def connect(self, path: Path) -> sqlite3.Connection:
+        disk = self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+                if disk.page_limit is not None and sql.startswith("BEGIN"):
+                    super().execute(f"PRAGMA max_page_count = {disk.page_limit}")
+                if disk.fails_at is not None and sql.startswith(disk.fails_at):
+                    disk.failed.release()
+                    raise sqlite3.OperationalError("disk I/O error")
+                try:
+                    return super().execute(sql, *arguments)
+                except sqlite3.OperationalError:
+                    disk.failed.release()
+                    raise
+
+        return sqlite3.connect(path, isolation_level=None, factory=Connection)
+
+    async def has_failed(self) -> None:
+        """Return once a statement has failed and the store has heard of it."""
+        loop = asyncio.get_running_loop()
+        for _ in range(2):  # the second one is a repetition, which only comes after the first was heard of
+            assert await loop.run_in_executor(None, self.failed.acquire, True, DEADLINE_S)
+
+
+async def test_an_appended_event_is_on_disk_when_append_returns(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        stored = await store.append(event(body=b'{"a":1}'))
+
+        with sqlite3.connect(tmp_path / FILE_NAME) as other:
+            rows = other.execute("SELECT position, id, call_id, sequence, body FROM events").fetchall()
+        other.close()
+
+    assert rows == [(stored.position, "evt_call_1_1", "call_1", 1, b'{"a":1}')]
+
+
+async def test_every_commit_is_flushed_to_the_disk(tmp_path: Path) -> None:
+    """Write-ahead log, flushed per transaction: what was acknowledged survives a power cut (SQLite, `synchronous`)."""
+    async with Store(tmp_path) as store:
+        await lease(store)
+        modes = await store._read(
+            lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+        )
+
+    assert modes == ["wal", 2]
+
+
+async def test_appends_that_come_together_share_a_transaction(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(64):
+                tasks.create_task(store.append(event(f"call_{number}")))
+
+        assert store.commits <= 2
+        assert store.pending == 64
+
+
+async def test_listeners_hear_events_in_the_order_of_their_commits(tmp_path: Path) -> None:
+    heard: list[StoredEvent] = []
+    async with Store(tmp_path) as store:
+        store.add_listener(heard.extend)
+        async with asyncio.TaskGroup() as tasks:
+            for sequence in range(1, 40):
+                tasks.create_task(store.append(event(sequence=sequence)))
+        stored = await store.events_of("call_1")
+
+    assert heard == stored
+    assert [one.sequence for one in heard] == list(range(1, 40))
+    assert [one.position for one in heard] == sorted(one.position for one in heard)
+
+
+async def test_listeners_have_heard_of_an_event_before_its_append_returns(tmp_path: Path) -> None:
+    heard: list[StoredEvent] = []
+    async with Store(tmp_path) as store:
+        store.add_listener(heard.extend)
+        stored = await store.append(event())
+
+        assert heard == [stored]
+
+
+async def test_a_sequence_number_is_used_once_and_the_others_of_the_group_are_kept(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        async with asyncio.TaskGroup() as tasks:
+            good = tasks.create_task(store.append(event(id="evt_a")))
+            bad = tasks.create_task(_failure(store.append(event(id="evt_b"))))
+            other = tasks.create_task(store.append(event("call_2")))
+
+        assert bad.result().code == "event_conflict"
+        assert not bad.result().retryable
+        assert [one.id for one in await store.events_of("call_1")] == [good.result().id]
+        assert await store.events_of("call_2") == [other.result()]
+
+
+async def test_a_call_ends_once(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        await store.append(event(sequence=1, type="call.ended"))
+
+        failure = await _failure(store.append(event(sequence=2, type="call.ended")))
+
+    assert failure.code == "event_conflict"
+
+
+async def test_writing_the_same_event_again_changes_nothing(tmp_path: Path) -> None:
+    """A commit can succeed on disk and still report a failure; it is then repeated."""
+    async with Store(tmp_path) as store:
+        first = await store.append(event())
+
+        assert await store.append(event()) == first
+        assert store.pending == 1
+
+
+async def test_only_the_oldest_undelivered_event_of_a_call_is_due(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        for call_id, sequence in (("a", 1), ("a", 2), ("b", 1), ("a", 3)):
+            await store.append(event(call_id, sequence))
+
+        assert [one.event_id for one in await lease(store)] == ["evt_a_1", "evt_b_1"]
+
+
+async def test_a_leased_delivery_is_not_handed_out_again_before_the_lease_ends(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        await store.append(event())
+        await lease(store, NOW)
+
+        assert await lease(store, NOW + 59) == []
+        assert len(await lease(store, NOW + 60)) == 1
+
+
+async def test_calls_in_flight_are_left_out_whatever_their_lease(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        await store.append(event("a"))
+        await store.append(event("b"))
+
+        due = await lease(store, limit=1, in_flight=frozenset({"a"}))
+
+    assert [one.call_id for one in due] == ["b"]
+
+
+@pytest.mark.parametrize("state", [DeliveryState.DELIVERED, DeliveryState.DEAD])
+async def test_the_next_event_of_a_call_follows_when_the_one_before_has_ended(
+    tmp_path: Path, state: DeliveryState
+) -> None:
+    async with Store(tmp_path) as store:
+        await store.append(event(sequence=1))
+        await store.append(event(sequence=2))
+        (first,) = await lease(store)
+
+        await store.record(first, verdict(state))
+
+        assert [one.event_id for one in await lease(store)] == ["evt_call_1_2"]
+        assert store.pending == 1
+
+
+async def test_a_failed_delivery_blocks_its_call_until_it_is_due_again(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        await store.append(event(sequence=1))
+        await store.append(event(sequence=2))
+        (first,) = await lease(store)
+        await store.record(first, verdict(DeliveryState.PENDING, NOW + 300))
+
+        early = await store.lease_due(ENDPOINT, now=NOW + 299, lease_s=60, limit=9, in_flight=())
+        (again,) = await lease(store, NOW + 300)
+
+    assert (early.deliveries, early.next_at) == ([], NOW + 300)
+    assert (again.event_id, again.attempt, again.body) == (first.event_id, 2, first.body)
+
+
+async def test_endpoints_do_not_wait_for_one_another(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        await store.append(event(endpoints=("slow", ENDPOINT)))
+        await store.append(event(sequence=2, endpoints=("slow", ENDPOINT)))
+        (first,) = await lease(store)
+        await store.record(first, verdict(DeliveryState.DELIVERED))
+
+        slow = await store.lease_due("slow", now=NOW, lease_s=60, limit=9, in_flight=())
+
+        assert [one.event_id for one in await lease(store)] == ["evt_call_1_2"]
+        assert [one.event_id for one in slow.deliveries] == ["evt_call_1_1"]
+
+
+async def test_a_restart_takes_back_the_leases_of_the_dead_process(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        await store.append(event())
+        await lease(store)
+
+    async with Store(tmp_path) as store:
+        assert store.pending == 1
+        assert len(await lease(store)) == 1
+
+
+async def test_unfinished_calls_are_those_that_did_not_end(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        await store.append(event("over", 1, type="call.started"))
+        await store.append(event("over", 2, type="call.ended"))
+        await store.append(event("open", 1, type="call.started"))
+        await store.append(event("open", 2))
+
+    async with Store(tmp_path) as store:
+        (unfinished,) = await store.unfinished_calls()
+
+    assert unfinished.info == call_events.info("open")
+    assert unfinished.last_sequence == 2
+    assert unfinished.started_at.timestamp() == NOW
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "INSERT INTO events", "COMMIT"])
+async def test_a_write_that_fails_is_repeated_until_it_succeeds(tmp_path: Path, statement: str) -> None:
+    disk = Disk()
+    async with Store(tmp_path, connect=disk.connect, backoff_s=(0.001,)) as store, asyncio.TaskGroup() as tasks:
+        disk.fails_at = statement
+        appends = [tasks.create_task(store.append(event(sequence=sequence))) for sequence in (1, 2, 3)]
+        await disk.has_failed()
+        was_writable = store.is_writable
+        disk.fails_at = None
+        async with asyncio.timeout(DEADLINE_S):
+            stored = [await append for append in appends]
+
+        assert not was_writable
+        assert store.is_writable
+        assert await store.events_of("call_1") == stored
+        assert store.pending == 3
+
+
+async def test_a_full_disk_delays_events_and_loses_none(tmp_path: Path) -> None:
+    disk = Disk()
+    async with Store(tmp_path, connect=disk.connect, backoff_s=(0.001,)) as store, asyncio.TaskGroup() as tasks:
+        disk.page_limit = 1  # SQLite makes it the present size of the file
+        with capture_logs() as logs:
+            appends = [tasks.create_task(store.append(event(sequence=number, body=bytes(9000)))) for number in (1, 2)]
+            async with asyncio.timeout(DEADLINE_S):
+                await disk.has_failed()
+                was_writable = store.is_writable
+                disk.page_limit = 1_000_000
+                for append in appends:
+                    await append
+
+        assert not was_writable
+        assert [one.sequence for one in await store.events_of("call_1")] == [1, 2]
+    assert [(line["event"], line["log_level"]) for line in logs] == [
+        ("outbox_write_failed", "error"),
+        ("outbox_write_recovered", "info"),
+    ]
+
+
+async def test_an_event_whose_caller_gave_up_waiting_is_written_all_the_same(tmp_path: Path) -> None:
+    disk = Disk()
+    async with Store(tmp_path, connect=disk.connect, backoff_s=(0.001,)) as store, asyncio.TaskGroup() as tasks:
+        disk.fails_at = "COMMIT"
+        append = tasks.create_task(store.append(event()))
+        await disk.has_failed()
+        append.cancel()
+        disk.fails_at = None
+        await store.append(event(sequence=2))
+
+        assert [one.sequence for one in await store.events_of("call_1")] == [1, 2]
+
+
+async def test_callers_beyond_the_capacity_wait_for_room(tmp_path: Path) -> None:
+    disk = Disk()
+    async with Store(tmp_path, connect=disk.connect, backoff_s=(0.001,), capacity=2) as store:
+        async with asyncio.TaskGroup() as tasks:
+            disk.fails_at = "BEGIN"
+            for sequence in range(1, 6):
+                tasks.create_task(store.append(event(sequence=sequence)))
+            await disk.has_failed()
+            held = len(store._queue) + len(store._batch)
+            disk.fails_at = None
+
+        assert held == 2
+        assert [one.sequence for one in await store.events_of("call_1")] == [1, 2, 3, 4, 5]
+
+
+async def test_closing_with_a_broken_disk_tells_the_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.outbox.store._CLOSE_TIMEOUT_S", 0.01)
+    disk = Disk()
+    async with asyncio.TaskGroup() as tasks:
+        store = await tasks.create_task(Store(tmp_path, connect=disk.connect, backoff_s=(0.001,)).__aenter__())
+        disk.fails_at = "BEGIN"
+        append = tasks.create_task(_failure(store.append(event())))
+        await disk.has_failed()
+        await store.__aexit__(None, None, None)
+
+    assert append.result().code == "store_closed"
+
+
+async def test_a_fault_of_one_caller_does_not_touch_the_others_of_the_group(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store, asyncio.TaskGroup() as tasks:
+        bad = tasks.create_task(_failure(store.append(event(sequence=2**80)), OverflowError))
+        good = tasks.create_task(store.append(event()))
+        await bad
+
+        assert (await good).sequence == 1
+
+
+async def test_a_refused_event_leaves_no_trace(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        await store.append(event())
+        await _failure(store.append(event(id="evt_b", type="call.ended")))
+
+        assert [call.info.id for call in await store.unfinished_calls()] == ["call_1"]
+
+
+async def test_old_delivered_events_are_pruned(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        async with asyncio.TaskGroup() as tasks:
+            for sequence in range(1, 1203):  # more than two steps
+                tasks.create_task(store.append(event(sequence=sequence, endpoints=())))
+        await store.append(event("new", created_at=NOW + 10))
+
+        deleted = await store.prune(done_before=NOW + 1, dead_before=0, endpoints=[ENDPOINT])
+
+        assert deleted == 1202
+        assert await store.events_of("call_1") == []
+        assert len(await store.events_of("new")) == 1
+
+
+async def test_calls_without_events_are_pruned_once_they_have_ended(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        await store.append(event("over", type="call.ended", endpoints=()))
+        await store.append(event("open", endpoints=()))
+
+        await store.prune(done_before=NOW + 1, dead_before=0, endpoints=[])
+
+        assert await store._read(lambda db: db.execute("SELECT call_id FROM calls").fetchall()) == [("open",)]
+
+
+async def test_pending_events_are_kept_whatever_their_age(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        await store.append(event())
+
+        assert await store.prune(done_before=NOW * 9, dead_before=NOW * 9, endpoints=[ENDPOINT]) == 0
+
+
+async def test_dead_events_are_kept_longer_than_delivered_ones(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        await store.append(event())
+        (delivery,) = await lease(store)
+        await store.record(delivery, verdict(DeliveryState.DEAD))
+
+        assert await store.prune(done_before=NOW + 1, dead_before=NOW, endpoints=[ENDPOINT]) == 0
+        assert await store.prune(done_before=NOW + 1, dead_before=NOW + 1, endpoints=[ENDPOINT]) == 1
+
+
+async def test_events_for_endpoints_no_longer_configured_are_pruned_like_dead_ones(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        await store.append(event())
+
+        assert await store.prune(done_before=NOW + 1, dead_before=NOW, endpoints=[]) == 0
+        assert await store.prune(done_before=NOW + 1, dead_before=NOW + 1, endpoints=[]) == 1
+        assert store.pending == 0
+
+
+async def test_the_queries_of_the_sender_use_indexes(tmp_path: Path) -> None:
+    """Neither taking what is due nor promoting the next event may read the whole table."""
+    seen: list[str] = []
+
+    def connect(path: Path) -> sqlite3.Connection:
+        db = database.connect(path)
+        db.set_trace_callback(seen.append)
+        return db
+
+    async with Store(tmp_path, connect=connect) as store:
+        await store.append(event())
+        (delivery,) = await lease(store)
+        await store.record(delivery, verdict(DeliveryState.DELIVERED))
+        statements = [
+            sql
+            for sql in seen
+            if "deliveries" in sql and sql.startswith(("SELECT d.", "SELECT min", "UPDATE", "INSERT INTO deliveries"))
+        ]
+        plans = await store._read(
+            lambda db: [row[3] for sql in statements for row in db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        )
+
+    assert len(statements) > 5
+    assert [step for step in plans if step.startswith("SCAN") and "CONSTANT" not in step] == [
+        "SCAN deliveries USING INDEX deliveries_heads"  # at start-up, to take back leases: one entry per waiting call
+    ]
+
+
+async def test_one_process_at_a_time_uses_a_folder(tmp_path: Path) -> None:
+    async with Store(tmp_path):
+        with pytest.raises(StorageError, match="another process") as caught:
+            async with Store(tmp_path):
+                pass
+
+    assert caught.value.code == "store_in_use"
+
+
+async def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StorageError, match="cannot use the data folder"):
+        async with Store(tmp_path / "file" / "data"):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text("not a database, but long enough to be looked at" * 100)
+
+    with pytest.raises(StorageError, match="not a database"):
+        async with Store(tmp_path):
+            pass
+
+
+async def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    newer = sqlite3.connect(tmp_path / FILE_NAME)
+    newer.execute("PRAGMA user_version = 99")
+    newer.close()
+
+    with pytest.raises(StorageError) as caught:
+        async with Store(tmp_path):
+            pass
+
+    assert caught.value.code == "store_too_new"
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from gateway.outbox.store import Store
+from tests.support.stored_events import event
+
+async def write(store, call_id):
+    for sequence in range(1, 100_000):
+        stored = await store.append(event(call_id, sequence))
+        print(stored.id, flush=True)
+
+async def main():
+    async with Store(Path(sys.argv[1])) as store, asyncio.TaskGroup() as tasks:
+        for number in range(8):
+            tasks.create_task(write(store, f"call_{number}"))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process that appends to the store as fast as it can and prints the id of each event that was acknowledged."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    ) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("count", [1, 50, 333])
+async def test_a_killed_process_loses_no_acknowledged_event(
+    tmp_path: Path, writer: "subprocess.Popen[str]", count: int
+) -> None:
+    assert writer.stdout is not None
+    acknowledged = [writer.stdout.readline().strip() for _ in range(count)]
+    writer.send_signal(signal.SIGKILL)
+    acknowledged += [line.strip() for line in writer.stdout if line.endswith("\n")]
+    writer.wait()
+
+    async with Store(tmp_path) as store:
+        calls = [await store.events_of(f"call_{number}", limit=100_000) for number in range(8)]
+
+    stored = {one.id for events in calls for one in events}
+    assert len(acknowledged) >= count
+    assert set(acknowledged) <= stored
+    for events in calls:
+        assert [one.sequence for one in events] == list(range(1, len(events) + 1))
+
+
+async def _failure(append: Awaitable[Any], kind: type[Exception] = StorageError) -> Any:
+    with pytest.raises(kind) as caught:
+        await append
+    return caught.value

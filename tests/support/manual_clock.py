@@ -1,0 +1,14 @@
+"""A wall clock that moves when it is told to."""
+
+
+class ManualClock:
+    """Calling it gives Unix seconds; `advance` moves it."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
