@@ -1,0 +1,7 @@
+"""
+Serve speech-to-text APIs to their own clients: the second door to the recognisers.
+
+`pulse` is the pure protocol of two routes, `base` what any such protocol offers, `parameters` and `riff` what they
+share. `conversation` is the one driver (WebSocket ↔ protocol ↔ recogniser) with its queue `outbound`; `routes` is the
+door: who may come in, and with how many others. Behind the seam `gateway.stt.base` stands any engine.
+"""

@@ -1,0 +1,266 @@
+"""
+The driver of a served session: one WebSocket, one protocol, one recogniser.
+
+    client ─▶ _read ─▶ session ─▶ inbound ─▶ _feed ─▶ recogniser ─▶ _listen ─▶ session ─▶ outbound ─▶ _write ─▶ client
+
+Reading never waits for writing or recognising until a queue is full, because clients exist that send a whole file
+before they read a word. Every decision is the session's; `_apply` carries it out.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+
+import structlog
+from aiohttp import WSMsgType, web
+
+from gateway.channels import Channel
+from gateway.errors import GatewayError, RecognizerUnavailable
+from gateway.events import Final, Finished
+from gateway.speech_api.base import (
+    CLIENT_LEFT,
+    INTERNAL_ERROR,
+    NORMAL_CLOSURE,
+    Action,
+    Close,
+    End,
+    Finalize,
+    Hear,
+    KeepAlive,
+    RecognizerAction,
+    Report,
+    Say,
+    Session,
+)
+from gateway.speech_api.outbound import Outbound, Pong
+from gateway.stt.base import Recognizer
+from gateway.telemetry import SPEECH_API_ERRORS
+from telephony_codecs.convert import Converter
+
+# A recogniser that makes no progress for so long is lost; noticed at most as much later.
+STALL_S = 30.0
+# A client that reads nothing for so long while there is something to read has gone.
+UNREAD_S = 120.0
+# aiohttp waits 10 s for the client's half of the closing; this bounds the rest, too.
+CLOSE_S = 15.0
+# Large messages are fed in pieces of about a second, so that each is quickly heard.
+_PIECE_BYTES = 16_384
+_CONTROL_BYTES = 64
+_OUTCOMES = {NORMAL_CLOSURE: "completed", CLIENT_LEFT: "client_left", INTERNAL_ERROR: "upstream_error"}
+
+log = structlog.get_logger()
+
+
+class Conversation:
+    """
+    Runs a session to its end.
+
+    Args:
+        socket: already upgraded, without automatic pongs: they would make the reader wait for the writer.
+        abort: cuts the socket's connection at once.
+        session: the protocol's state.
+        recognizer: open; released by whoever opened it.
+        converter: from the client's audio to the recogniser's.
+        buffer_bytes: held in each direction before the other side is made to wait.
+        route: label of logs and metrics.
+
+    Attributes:
+        audio_bytes, finals: what passed, for the log.
+        outcome: completed, client_left, upstream_error or gateway_error once `run` has returned.
+    """
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        abort: Callable[[], None],
+        session: Session,
+        recognizer: Recognizer,
+        converter: Converter,
+        *,
+        buffer_bytes: int,
+        route: str,
+    ) -> None:
+        self._socket = socket
+        self._abort = abort
+        self._session = session
+        self._recognizer = recognizer
+        self._converter = converter
+        self._route = route
+        self._inbound: Channel[RecognizerAction] = Channel(buffer_bytes, weight=_weight)
+        self._outbound = Outbound(buffer_bytes)
+        self._loop = asyncio.get_running_loop()
+        self._reported: set[str] = set()
+        self._is_client_gone = False
+        self._is_recognizer_lost = False
+        self._has_ended = False  # the recogniser knows that no more audio comes
+        self._waiting_since: float | None = None  # for the recogniser
+        self._alarm_at = -math.inf
+        self._alarm_moved = asyncio.Event()
+        self.audio_bytes = 0
+        self.finals = 0
+        self.outcome = "gateway_error"
+
+    async def run(self) -> None:
+        """Serve the client until the socket is closed and the recogniser needs no more."""
+        async with asyncio.TaskGroup() as tasks:
+            others = [tasks.create_task(work()) for work in (self._read, self._feed, self._listen, self._keep_time)]
+            try:
+                await self._write()
+            finally:
+                for task in others:
+                    task.cancel()
+
+    async def stop(self, code: int) -> None:
+        """Close the socket once what is waiting to be sent was sent."""
+        await self._outbound.close(code)
+
+    async def _apply(self, actions: Sequence[Action]) -> None:
+        self._move_alarm()
+        for action in actions:
+            match action:
+                case Hear() | Finalize() | KeepAlive() | End():
+                    await self._inbound.put(action)
+                case Say() | Close():
+                    await self._outbound.put(action)
+                case Report(code=code):
+                    self._report(code)
+
+    def _report(self, code: str) -> None:
+        """Count each fault, but log its kind once: a client repeats its mistakes."""
+        SPEECH_API_ERRORS.labels(self._route, code).inc()
+        if code not in self._reported:
+            self._reported.add(code)
+            log.warning("speech_api_message_faulted", route=self._route, code=code)
+
+    # ── The client ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _read(self) -> None:
+        async for message in self._socket:
+            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                await self._apply(self._session.receive(message.data, self._loop.time()))
+            elif message.type is WSMsgType.PING:
+                await self._outbound.put(Pong(message.data))
+        self._is_client_gone = True
+        await self._apply(self._session.disconnected())
+
+    async def _write(self) -> None:
+        while True:
+            item = await self._outbound.get()
+            if isinstance(item, Close):
+                self.outcome = _OUTCOMES.get(item.code, "gateway_error")
+                await self._close(item.code)
+                return
+            if not self._is_client_gone:  # else the session only runs on so that nothing that was said is lost
+                await self._send(item)
+
+    async def _send(self, item: Say | Pong) -> None:
+        try:
+            async with asyncio.timeout(UNREAD_S):
+                if isinstance(item, Say):
+                    await self._socket.send_str(item.text)
+                else:
+                    await self._socket.pong(item.payload)
+        except (TimeoutError, ConnectionError):
+            self._is_client_gone = True
+            self._abort()  # the reader notices and tells the session
+
+    async def _close(self, code: int) -> None:
+        if self._is_client_gone:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._socket.close(code=code)
+        except TimeoutError:
+            self._abort()
+
+    # ── The recogniser ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _feed(self) -> None:
+        try:
+            async for action in self._inbound:
+                self._expect_recognizer()
+                await self._hand_over(action)
+                self._waiting_since = None
+                if isinstance(action, End):
+                    self._has_ended = True
+                    self._expect_recognizer()
+                    return
+        except GatewayError as error:
+            await self._lose_recognizer(error)
+
+    async def _hand_over(self, action: RecognizerAction) -> None:
+        match action:
+            case Hear(audio=audio):
+                self.audio_bytes += len(audio)
+                await self._send_audio(self._converter.convert(audio))
+            case Finalize():
+                await self._recognizer.finalize()
+            case KeepAlive():
+                await self._recognizer.keepalive()
+            case End():
+                await self._send_audio(self._converter.flush())
+                await self._recognizer.end()
+
+    async def _send_audio(self, audio: bytes) -> None:
+        for at in range(0, len(audio), _PIECE_BYTES):
+            self._expect_recognizer()
+            await self._recognizer.send(audio[at : at + _PIECE_BYTES])
+
+    def _expect_recognizer(self) -> None:
+        """From now on it has `STALL_S` to make progress."""
+        self._waiting_since = self._loop.time()
+
+    async def _listen(self) -> None:
+        try:
+            async for event in self._recognizer.events():
+                self.finals += isinstance(event, Final)
+                await self._apply(self._session.recognized(event, self._loop.time()))
+                if isinstance(event, Finished):
+                    self._waiting_since = None
+                    return
+                if self._has_ended:
+                    self._expect_recognizer()
+            raise RecognizerUnavailable("the recogniser stopped without having finished")
+        except GatewayError as error:
+            await self._lose_recognizer(error)
+
+    async def _lose_recognizer(self, error: GatewayError) -> None:
+        if self._is_recognizer_lost:
+            return
+        self._is_recognizer_lost = True
+        self._waiting_since = None
+        SPEECH_API_ERRORS.labels(self._route, error.code).inc()
+        log.warning("speech_api_recognizer_lost", route=self._route, code=error.code)
+        self._inbound.close()
+        await self._apply(self._session.failed("the recogniser was lost"))
+
+    # ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _move_alarm(self) -> None:
+        """Deadlines move with every message, mostly to later: only an earlier one must wake the clock."""
+        deadline = self._session.next_deadline()
+        if deadline is not None and deadline < self._alarm_at:
+            self._alarm_moved.set()
+
+    async def _keep_time(self) -> None:
+        while True:
+            deadline = self._session.next_deadline()
+            self._alarm_at = min(self._loop.time() + STALL_S, math.inf if deadline is None else deadline)
+            self._alarm_moved.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._alarm_at):
+                    await self._alarm_moved.wait()
+            await self._act_on_time(self._loop.time())
+
+    async def _act_on_time(self, now: float) -> None:
+        deadline = self._session.next_deadline()
+        if deadline is not None and deadline <= now:
+            await self._apply(self._session.handle_timeout(now))
+        if self._waiting_since is not None and self._waiting_since + STALL_S <= now:
+            stalled = RecognizerUnavailable("the recogniser makes no progress", code="recognizer_stalled")
+            await self._lose_recognizer(stalled)
+
+
+def _weight(action: RecognizerAction) -> int:
+    return len(action.audio) if isinstance(action, Hear) else _CONTROL_BYTES
