@@ -1,0 +1,101 @@
+"""Which calls are in progress, whether one more may come, and how all of them come to an end."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from gateway import telemetry
+from gateway.call import Call
+from gateway.errors import CapacityError
+
+
+class Calls:
+    """
+    The registry of calls, and the owner of their tasks: a call outlives the request that brought it.
+
+    Used as a context; leaving it waits for the calls in progress, so drain first.
+
+    Args:
+        max_calls: how many may be in progress at once.
+    """
+
+    def __init__(self, max_calls: int) -> None:
+        self._max_calls = max_calls
+        self._tasks = asyncio.TaskGroup()
+        self._active: set[Call] = set()
+        self._reserved = 0
+        self._draining = False
+        self._changed = asyncio.Condition()
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._tasks.__aexit__(kind, error, traceback)
+
+    def __len__(self) -> int:
+        return self._reserved
+
+    @property
+    def is_draining(self) -> bool:
+        return self._draining
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """
+        Hold a call's place, from before the upgrade to its end.
+
+        Raises:
+            CapacityError: draining, or as many calls as allowed.
+        """
+        if self._draining:
+            raise CapacityError("the gateway is shutting down", code="draining")
+        if self._reserved >= self._max_calls:
+            raise CapacityError("as many calls as allowed are in progress", code="max_calls")
+        self._reserved += 1
+        try:
+            yield
+        finally:
+            self._reserved -= 1
+
+    async def run(self, call: Call) -> None:
+        """Run a call to its end; if the caller is cancelled, the call is not."""
+        await asyncio.shield(self._tasks.create_task(self._run(call), name=call.call_id))
+
+    async def _run(self, call: Call) -> None:
+        self._active.add(call)
+        try:
+            await call.run()
+        finally:
+            self._active.discard(call)
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def drain(self, patience_s: float, last_words_s: float) -> None:
+        """
+        Take no more calls, let those in progress finish, then end the rest.
+
+        Args:
+            patience_s: how long they may go on by themselves.
+            last_words_s: how long those that are then ended may take for their last finals.
+        """
+        self._draining = True
+        telemetry.ACCEPTING_CALLS.set(0)
+        if await self._wait_until_empty(patience_s):
+            return
+        for call in list(self._active):
+            call.stop("shutdown")
+        await self._wait_until_empty(last_words_s)
+
+    async def _wait_until_empty(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(lambda: not self._active)
+        except TimeoutError:
+            return False
+        return True

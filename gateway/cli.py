@@ -1,0 +1,351 @@
+"""
+The command line: arguments → settings → run.
+
+Commands import what they need when they run, so that `--help` answers at once.
+
+Exit codes, for scripts: 0 done; 1 it ran, and the result is not good (a final is missing, a check failed); 2 the
+command line or the settings are wrong; 3 somebody else is not there (port taken, gateway not reached, data folder
+unusable); 130 interrupted.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from gateway.errors import ConfigError, GatewayError
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+
+NOT_GOOD = 1
+WRONG_SETTINGS = 2
+NOT_THERE = 3
+INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Run the command line; every foreseen error ends in its exit code and one line on standard error."""
+    try:
+        sys.exit(cli(standalone_mode=False, prog_name="gateway") or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except ConfigError as error:
+        for fault in error.faults:
+            click.echo(f"gateway: {fault}", err=True)
+        sys.exit(WRONG_SETTINGS)
+    except GatewayError as error:
+        click.echo(f"gateway: {error}", err=True)
+        sys.exit(NOT_THERE)
+    except ExceptionGroup as group:  # task groups wrap even a single error
+        foreseen, unforeseen = group.split(GatewayError)
+        if foreseen is None or unforeseen is not None:
+            raise
+        for leaf in _leaves(foreseen):
+            click.echo(f"gateway: {leaf}", err=True)
+        sys.exit(NOT_THERE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+
+
+def _leaves(group: ExceptionGroup[Any]) -> list[Exception]:
+    return [
+        leaf for each in group.exceptions for leaf in (_leaves(each) if isinstance(each, ExceptionGroup) else [each])
+    ]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="media-stream-gateway", prog_name="gateway")
+def cli() -> None:
+    """Media-stream gateway for telephone speech: phone audio in, signed transcripts out, none lost."""
+
+
+def _settings_options(command: Any) -> Any:
+    """Options of every command that needs the settings."""
+    options = (
+        click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            envvar="GATEWAY_CONFIG",
+            help="TOML file with settings.",
+        ),
+        click.option(
+            "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="One setting, e.g. stt.drain_s=5."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _load(config_file: Path | None, assignments: tuple[str, ...], **flags: object) -> "Settings":
+    from gateway import config
+
+    return config.load(config_file, flags=config.merge(config.assigned(assignments), flags))
+
+
+def _run(main: Coroutine[Any, Any, int | None]) -> None:
+    """Run to the end on the fastest loop there is; exits with what it returns."""
+    if sys.platform == "win32":  # uvloop is not made for it
+        sys.exit(asyncio.run(main) or 0)
+    import uvloop
+
+    sys.exit(uvloop.run(main) or 0)
+
+
+@cli.command()
+@_settings_options
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=int, help="Port to listen on; 0 takes any free one.")
+@click.option("--public-url", help="https:// address under which the phone platform reaches this gateway.")
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder of the store.")
+@click.option("--insecure", is_flag=True, default=None, help="Listen beyond loopback without Twilio's auth token.")
+def serve(config_file: Path | None, assignments: tuple[str, ...], **flags: object) -> None:
+    """
+    Run the gateway until SIGTERM or Ctrl-C.
+
+    The first signal drains: no new calls, calls in progress go on for drain_timeout_s, deliveries are made as far as
+    time allows. A second one ends it now; what is not delivered is delivered after the next start.
+
+    \b
+    Examples:
+      gateway serve
+      gateway serve --config gateway.toml --port 9000
+      GATEWAY_WEBHOOK__URL=https://example.com/hook GATEWAY_WEBHOOK__SECRET=whsec_… gateway serve
+    """
+    _run(_serve(_load(config_file, assignments, **flags)))
+
+
+async def _serve(settings: "Settings") -> int:
+    from gateway import telemetry
+    from gateway.server import serving
+
+    telemetry.configure_logging(settings.log.level, settings.log.format, pii=settings.log.pii)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    this = asyncio.current_task()
+    assert this is not None
+
+    def on_signal() -> None:
+        if stop.is_set():
+            this.cancel()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        async with serving(settings) as gateway:
+            if settings.api_token is None:
+                # To standard error: the log on standard output holds no secrets.
+                click.echo(f"gateway: {gateway.url}/?token={gateway.api_token}", err=True)
+            await stop.wait()
+    except asyncio.CancelledError:
+        return INTERRUPTED
+    return 0
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--url", default="ws://127.0.0.1:8080/twilio/stream", show_default=True, help="The stream's address.")
+@click.option("--dialect", type=click.Choice(["twilio"]), default="twilio", show_default=True, help="Platform to play.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Times real time; 0: as fast as it goes.",
+)
+@click.option("--count", type=click.IntRange(1, 1000), default=1, show_default=True, help="Calls to place at once.")
+@click.option("--parameter", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter of the stream.")
+@click.option("--auth-token", envvar="GATEWAY_TWILIO__AUTH_TOKEN", help="Sign as Twilio does with this token.")
+def call(
+    file: Path, url: str, dialect: str, speed: float, count: int, parameters: tuple[str, ...], auth_token: str | None
+) -> None:
+    """
+    Place a call: play the recording FILE to a gateway, as a phone platform would.
+
+    Mono is the caller; of two channels the left one is the caller (inbound), the right one the agent (outbound).
+
+    \b
+    Examples:
+      gateway call call.wav
+      gateway call call.wav --url wss://media.example.com/twilio/stream --count 20
+      gateway call call.wav -p tenant=acme -p gw_language=de
+    """
+    from gateway.simulate import recording, softphone
+
+    audio = recording.load(file)
+    placed = softphone.TwilioCall(
+        url=url, audio=audio, speed=speed, auth_token=auth_token, parameters=_pairs(parameters, "--parameter")
+    )
+    _run(_place(placed, count))
+
+
+async def _place(placed: Any, count: int) -> int:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from gateway.simulate import softphone
+
+    longest_s = max(len(each) for each in placed.audio.values()) / 8000
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.1f} s"),
+        TimeRemainingColumn(),
+    )
+    failed = 0
+
+    async def one(bar: Any) -> None:
+        nonlocal failed
+        try:
+            played = await softphone.place(placed, on_progress=bar)
+            click.echo(f"{played.call_sid} played {played.audio_s:.1f} s, closed {played.close_code}")
+            failed += played.close_code != 1000
+        except GatewayError as error:
+            failed += 1
+            click.echo(f"gateway: {error}", err=True)
+
+    with Progress(*columns, transient=True, disable=not sys.stderr.isatty()) as progress:
+        shown = progress.add_task("playing", total=longest_s)
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(count):
+                tasks.create_task(one((lambda at: progress.update(shown, completed=at)) if number == 0 else None))
+    return NOT_THERE if failed else 0
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=int, default=8090, show_default=True, help="Port to listen on.")
+@click.option(
+    "--secret", envvar="GATEWAY_WEBHOOK__SECRET", help="Standard Webhooks secret; none: one is made and printed."
+)
+@click.option(
+    "--fail-rate", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of deliveries answered 500."
+)
+@click.option(
+    "--delay", type=click.FloatRange(min=0), default=0.0, show_default=True, help="Seconds before each answer."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
+@click.option("--calls", type=click.IntRange(min=1), help="Stop after so many calls have ended.")
+def listen(
+    host: str, port: int, secret: str | None, fail_rate: float, delay: float, as_json: bool, calls: int | None
+) -> None:
+    """
+    Receive webhooks: verify each delivery, print it, and fail on request.
+
+    With --calls it ends by itself, with exit code 1 if a delivery was forged or an event is missing.
+
+    \b
+    Examples:
+      gateway listen
+      gateway listen --fail-rate 0.3 --delay 2
+      gateway listen --json --calls 1 > events.jsonl
+    """
+    from gateway.simulate.listener import Listener, new_secret
+    from gateway.simulate.show import EventPrinter
+
+    if secret is None:
+        secret = new_secret()
+        click.echo(f"secret {secret}", err=True)
+    printer = EventPrinter(as_json=as_json)
+    listener = Listener(secret, fail_rate=fail_rate, delay_s=delay, on_event=printer.show)
+    _run(_listen(listener, host, port, calls))
+
+
+async def _listen(listener: Any, host: str, port: int, calls: int | None) -> int:
+    async with listener.serve(host, port) as url:
+        click.echo(f"listening on {url}", err=True)
+        if calls is None:
+            await asyncio.Event().wait()
+        await listener.wait_for_ends(calls)
+    faults = listener.tally.faults()
+    for fault in faults:
+        click.echo(f"gateway: {fault}", err=True)
+    return NOT_GOOD if faults else 0
+
+
+@cli.command()
+@click.option(
+    "--speed", type=click.FloatRange(min=0.1, max=20), default=1.0, show_default=True, help="Times real time."
+)
+@click.option("--keep", is_flag=True, help="Stay up after the call and print the gateway's address.")
+def demo(speed: float, keep: bool) -> None:
+    """
+    Watch one phone call become verified webhook events.
+
+    Starts a gateway with the embedded recogniser and a webhook receiver on this machine, places a call from a recording
+    of real speech over Twilio's protocol, and prints each event as it arrives. Needs no network and no account. Exit
+    code 0 only if every final was delivered and every signature holds.
+    """
+    from gateway.demo import run
+
+    _run(run(speed=speed, keep=keep))
+
+
+@cli.command("config")
+@_settings_options
+@click.option("--check", is_flag=True, help="Only validate: exit code 2 and every fault if something is wrong.")
+@click.option("--table", is_flag=True, help="Print every setting, its default and its meaning, as a Markdown table.")
+def show_config(config_file: Path | None, assignments: tuple[str, ...], check: bool, table: bool) -> None:
+    """
+    Print the effective settings as JSON, secrets masked.
+
+    \b
+    Examples:
+      gateway config --check --config gateway.toml
+      gateway config --set stt.default=pulse
+      gateway config --table
+    """
+    from gateway import config
+
+    if table:
+        click.echo(config.table())
+        return
+    settings = _load(config_file, assignments)
+    if check:
+        click.echo("the settings are valid")
+    else:
+        click.echo(json.dumps(config.effective(settings), indent=2))
+
+
+@cli.command()
+@_settings_options
+@click.option(
+    "--twilio-error", type=int, metavar="NUMBER", help="Only explain this error of Twilio's debugger, e.g. 31920."
+)
+def doctor(config_file: Path | None, assignments: tuple[str, ...], twilio_error: int | None) -> None:
+    """
+    Check everything a call needs, from outside in, and say what to mend.
+
+    Settings, data folder, speech engine with its key, webhook receiver, and, with public_url set and the gateway
+    running, name, TLS, health and the media stream's upgrade with a right and a wrong signature. Exit code 1 if a
+    check fails.
+
+    \b
+    Examples:
+      gateway doctor --config gateway.toml
+      gateway doctor --twilio-error 31920
+    """
+    from gateway import doctor as checks
+
+    if twilio_error is not None:
+        click.echo(checks.explain(twilio_error))
+        return
+    _run(checks.run(_load(config_file, assignments)))
+
+
+def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.BadOptionUsage(option, f"{option} wants NAME=VALUE, not {text!r}")
+        pairs[name] = value
+    return pairs

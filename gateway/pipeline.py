@@ -1,0 +1,70 @@
+"""The way of one track's audio: timeline → joiner → recogniser session; and what is known about it."""
+
+from gateway import telemetry
+from gateway.events import AudioReceived, StreamStarted, Track, TrackSummary
+from gateway.media.framing import Joiner
+from gateway.media.timeline import Discarded, Gap, GapKind, Piece, Stretch, Timeline
+from gateway.stt.session import TrackSession
+from gateway.transcript.assembler import Transcript
+
+
+class TrackPipeline:
+    """One track of one call. `audio_s` arrived, `lost_s` never did, `untranscribed_s` met no recogniser."""
+
+    def __init__(self, track: Track, started: StreamStarted, session: TrackSession, chunk_ms: int) -> None:
+        self.track = track
+        self.session = session
+        self.audio_s = self.lost_s = self.untranscribed_s = 0.0
+        self._format = started.format
+        chunk_bytes = started.format.rate_hz * chunk_ms // 1000 * started.format.bytes_per_sample
+        self._joiner = Joiner(chunk_bytes, started.format.bytes_per_sample)
+        self._timeline: Timeline | None = None
+
+    def receive(self, frame: AudioReceived, origin_ms: int) -> list[Gap]:
+        """Take one frame; returns the gaps that showed."""
+        if self._timeline is None:
+            self._timeline = Timeline(self._format, origin_ms=origin_ms)
+        self.audio_s += self._format.samples(frame.payload) / self._format.rate_hz
+        return self._pass_on(self._timeline.receive(frame))
+
+    def finish(self) -> list[Gap]:
+        """The stream is over: everything that is held goes to the recogniser."""
+        gaps = self._pass_on(self._timeline.flush()) if self._timeline else []
+        for chunk in self._joiner.flush():
+            self.session.feed(chunk)
+        self.session.close()
+        return gaps
+
+    @property
+    def position_s(self) -> float:
+        """Call time reached by this track."""
+        return self._timeline.position / self._format.rate_hz if self._timeline else 0.0
+
+    def seconds(self, samples: int) -> float:
+        return samples / self._format.rate_hz
+
+    def summary(self, transcript: Transcript) -> TrackSummary:
+        """What `call.ended` says of this track."""
+        return TrackSummary(
+            track=self.track,
+            audio_s=self.audio_s,
+            lost_s=self.lost_s,
+            untranscribed_s=self.untranscribed_s,
+            finals=transcript.segments(self.track),
+        )
+
+    def _pass_on(self, pieces: list[Piece]) -> list[Gap]:
+        gaps: list[Gap] = []
+        for piece in pieces:
+            match piece:
+                case Stretch():
+                    for chunk in self._joiner.add(piece):
+                        self.session.feed(chunk)
+                case Gap():
+                    telemetry.MEDIA_GAP_SECONDS.labels(piece.kind).inc(self.seconds(piece.samples))
+                    if piece.kind is GapKind.LOST:
+                        self.lost_s += self.seconds(piece.samples)
+                        gaps.append(piece)
+                case Discarded():
+                    telemetry.MEDIA_FRAMES_DISCARDED.labels(piece.kind).inc()
+        return gaps

@@ -1,0 +1,84 @@
+"""The shape of the house: which room may know which, and which rooms touch the world."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED = {"events", "errors", "config", "channels", "telemetry"}
+ROOMS = {"dialects", "media", "stt", "engines", "speech_api", "transcript", "outbox", "simulate"}
+NEIGHBOURS = {
+    "stt": ("media.timeline",),  # a track's session takes the timeline's stretches
+    "speech_api": ("stt.base",),  # its clients are served through the same seam as phone calls
+    "simulate": ("dialects.twilio_signature",),  # the softphone signs as the platform does
+}
+PURE = [
+    "gateway/dialects",
+    "gateway/media",
+    "gateway/transcript",
+    "gateway/events.py",
+    "gateway/errors.py",
+    "gateway/stt/protocol.py",
+    "gateway/stt/pulse.py",
+    "gateway/stt/clock.py",
+    "gateway/speech_api/pulse.py",
+    "gateway/speech_api/parameters.py",
+    "gateway/speech_api/riff.py",
+    "gateway/outbox/payload.py",
+    "gateway/outbox/schedule.py",
+    "gateway/outbox/signing.py",
+    "codecs/telephony_codecs",
+]
+IMPURE = {"asyncio", "aiohttp", "socket", "time", "random", "os", "websockets", "sqlite3", "threading", "subprocess"}
+
+
+def modules(place: str) -> list[Path]:
+    path = ROOT / place
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Import():
+                found |= {alias.name for alias in node.names}
+            case ast.ImportFrom(module=str(module), level=0):
+                found |= {f"{module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("place", PURE)
+def test_pure_modules_import_no_input_or_output(place: str) -> None:
+    guilty = {
+        path.name: sorted(touched)
+        for path in modules(place)
+        if (touched := {name.partition(".")[0] for name in imports(path)} & IMPURE)
+    }
+    assert guilty == {}
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_knows_the_shared_ground_and_itself_only(room: str) -> None:
+    allowed = tuple(f"gateway.{each}." for each in (*SHARED, room, *NEIGHBOURS.get(room, ())))
+    guilty = {
+        str(path.relative_to(ROOT)): name
+        for path in modules(f"gateway/{room}")
+        for name in imports(path)
+        if name.startswith("gateway.") and not f"{name}.".startswith(allowed)
+    }
+    assert guilty == {}
+
+
+def test_codecs_know_nothing_of_the_gateway() -> None:
+    assert not [path for path in modules("codecs") if any(name.startswith("gateway") for name in imports(path))]
+
+
+def test_the_codecs_folder_does_not_shadow_the_standard_library() -> None:
+    assert not (ROOT / "codecs" / "__init__.py").exists()
+
+
+def test_lock_files_name_no_index() -> None:
+    for name in ("requirements.lock", "requirements-test.lock"):
+        assert "://" not in (ROOT / name).read_text()
