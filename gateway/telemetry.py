@@ -70,7 +70,7 @@ STT_CONNECT_SECONDS = Histogram(
 STT_FIRST_RESULT_SECONDS = Histogram(
     "gateway_stt_first_result_seconds",
     "From a session's first audio to its first partial or final.",
-    ["kind"],
+    ["profile"],
     buckets=_LATENCY_S,
     registry=REGISTRY,
 )
@@ -79,7 +79,7 @@ STT_DROPPED_SECONDS = Counter(
     "Audio given up because a recogniser was too slow.",
     registry=REGISTRY,
 )
-SEGMENTS = Counter("gateway_segments", "Final transcripts.", ["kind", "forced"], registry=REGISTRY)
+SEGMENTS = Counter("gateway_segments", "Final transcripts.", ["profile", "forced"], registry=REGISTRY)
 ENGINE_RESTARTS = Counter(
     "gateway_engine_worker_restarts", "Worker processes of the embedded engine that died.", registry=REGISTRY
 )
