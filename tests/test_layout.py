@@ -25,6 +25,8 @@ PURE = [
     "gateway/speech_api/pulse.py",
     "gateway/speech_api/parameters.py",
     "gateway/speech_api/riff.py",
+    "gateway/engines/endpointing.py",
+    "gateway/engines/wire.py",
     "gateway/outbox/payload.py",
     "gateway/outbox/schedule.py",
     "gateway/outbox/signing.py",

@@ -1,0 +1,89 @@
+"""Spreads sessions over worker processes: recognition does not block the event loop, and uses every processor."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+from gateway.config import EngineSettings
+from gateway.engines.process import WorkerProcess
+from gateway.engines.session import Session
+from gateway.errors import RecognizerUnavailable
+from gateway.events import RecognizerRequest
+
+SPHINX = "gateway.engines.sphinx:SphinxEngines"
+# From the request for a session to an engine that can hear: includes the start of a process and loading its model.
+_OPEN_S = 30.0
+
+
+class EnginePool:
+    """
+    The embedded recogniser: `async with EnginePool(settings) as pool`, then `async with pool.open(request) as session`.
+
+    The first worker starts with the pool, further ones when sessions need them. A worker that dies is replaced; its
+    sessions raise `RecognizerUnavailable` with the code `engine_crashed`.
+
+    Args:
+        settings: number of workers, sessions per worker, pause.
+        engine: `module:factory` of the workers' engines; see `worker.Engines`.
+    """
+
+    def __init__(self, settings: EngineSettings, *, engine: str = SPHINX) -> None:
+        arguments = ["--engine", engine, "--pause-ms", str(settings.pause_ms)]
+        self._workers = [WorkerProcess(arguments) for _ in range(settings.workers or os.cpu_count() or 1)]
+        self._sessions_per_worker = settings.sessions_per_worker
+        self._numbers = itertools.count(1)
+        self._tasks = asyncio.TaskGroup()
+        self._runs: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        self._runs = [self._tasks.create_task(worker.run(), name="engine-worker") for worker in self._workers]
+        self._workers[0].want()
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            for session in worker.sessions.values():
+                session.fail(RecognizerUnavailable("the engine is stopping", code="engine_stopped", retryable=False))
+        for run in self._runs:
+            run.cancel()
+        # Not given the body's error, which a task group would wrap in a group.
+        await self._tasks.__aexit__(None, None, None)
+
+    @property
+    def pids(self) -> list[int]:
+        """Processes of workers now running."""
+        return [worker.pid for worker in self._workers if worker.pid is not None]
+
+    @asynccontextmanager
+    async def open(self, request: RecognizerRequest) -> AsyncIterator[Session]:
+        """
+        A session, released on leaving, whatever its state.
+
+        Raises, on entering:
+            RecognizerUnavailable: `engine_busy`: every slot is taken; `engine_refused`: no way to hear this format;
+                `engine_crashed`, `engine_not_started`: the worker process died or did not answer in time.
+        """
+        # The least busy worker; among equals one that runs already.
+        worker = min(self._workers, key=lambda each: (len(each.sessions), each.pid is None))
+        if len(worker.sessions) >= self._sessions_per_worker:
+            raise RecognizerUnavailable("all engine sessions are taken", code="engine_busy", retryable=True)
+        session = Session(next(self._numbers), request, worker.post, worker.kill)
+        worker.sessions[session.number] = session
+        try:
+            try:
+                async with asyncio.timeout(_OPEN_S):
+                    await worker.start()
+                    await session.open()
+            except TimeoutError:
+                raise RecognizerUnavailable("the engine did not start", code="engine_not_started") from None
+            yield session
+        finally:
+            session.close()
+            del worker.sessions[session.number]
