@@ -16,7 +16,7 @@ from aiohttp import web
 from gateway import telemetry
 from gateway.admission import Calls
 from gateway.config import Settings
-from gateway.engines.pool import EnginePool
+from gateway.engines.pool import SPHINX, EnginePool
 from gateway.errors import UnavailableError
 from gateway.outbox import Outbox
 from gateway.recovery import end_orphans
@@ -53,9 +53,13 @@ class Gateway:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Gateway]:
+async def serving(settings: Settings, *, engine: str = SPHINX) -> AsyncIterator[Gateway]:
     """
     Serve while the context lasts; leaving it drains.
+
+    Args:
+        settings: all of them.
+        engine: `module:factory` of the embedded recogniser; see `engines.worker.Engines`.
 
     Raises:
         StorageError: the data folder cannot be used.
@@ -64,7 +68,7 @@ async def serving(settings: Settings) -> AsyncIterator[Gateway]:
     calls = Calls(settings.limits.max_calls)
     token = settings.api_token.get_secret_value() if settings.api_token else secrets.token_urlsafe(24)
     outbox_ = Outbox(settings.data_dir, settings.endpoints, settings.outbox)
-    async with outbox_ as outbox, EnginePool(settings.engine) as engines, calls:
+    async with outbox_ as outbox, EnginePool(settings.engine, engine=engine) as engines, calls:
         await end_orphans(outbox)
         recognizers = ProfiledRecognizers(settings.stt.profiles, engines.open)
         app = web.Application(middlewares=[_one_edge], client_max_size=MAX_BODY_BYTES)

@@ -121,7 +121,10 @@ class TwilioRoutes:
         token = self._settings.twilio.auth_token
         if token is None:
             return
-        candidates = twilio_signature.url_candidates(self._public_base(request), request.path_qs, websocket=websocket)
+        base = self._public_base(request)
+        if websocket:
+            base = _as_websocket(base)  # as our own TwiML names it
+        candidates = twilio_signature.url_candidates(base, request.path_qs, websocket=websocket)
         signature = request.headers.get("X-Twilio-Signature")
         if signature is not None and twilio_signature.matching_url(
             token.get_secret_value(), candidates, signature, form

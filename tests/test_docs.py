@@ -21,9 +21,7 @@ def test_every_log_line_is_documented_and_no_other() -> None:
 
 
 def test_every_metric_is_documented_and_no_other() -> None:
-    declared = {
-        metric.name + ("_total" if metric.type == "counter" else "") for metric in telemetry.REGISTRY.collect()
-    }
+    declared = {metric.name + ("_total" if metric.type == "counter" else "") for metric in telemetry.REGISTRY.collect()}
     assert set(re.findall(r"^\| `(gateway_[a-z_]+)`", OPERATIONS.split("## Metrics")[1], re.MULTILINE)) == declared
 
 

@@ -48,7 +48,8 @@ def _summary(kind: str, data: dict[str, Any]) -> str:
         case "call.ended":
             finals = sum(track["finals"] for track in data["tracks"])
             whole = "complete" if data["complete"] else "not complete"
-            return f"{data['duration_s']:.2f} s, {finals} finals, {data['outcome']} ({data['reason']}), {whole}"
+            length = "? s" if data["duration_s"] is None else f"{data['duration_s']:.2f} s"
+            return f"{length}, {finals} finals, {data['outcome']} ({data['reason']}), {whole}"
         case "call.gap":
             return (
                 f"{data['start_s']:6.2f} s  {data['track']}, {data['end_s'] - data['start_s']:.2f} s: {data['reason']}"
