@@ -6,9 +6,13 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
+import structlog
+
 from gateway import telemetry
 from gateway.call import Call
 from gateway.errors import CapacityError
+
+log = structlog.get_logger()
 
 
 class Calls:
@@ -24,7 +28,7 @@ class Calls:
     def __init__(self, max_calls: int) -> None:
         self._max_calls = max_calls
         self._tasks = asyncio.TaskGroup()
-        self._active: set[Call] = set()
+        self._active: dict[Call, asyncio.Task[None]] = {}
         self._reserved = 0
         self._draining = False
         self._changed = asyncio.Condition()
@@ -65,20 +69,25 @@ class Calls:
 
     async def run(self, call: Call) -> None:
         """Run a call to its end; if the caller is cancelled, the call is not."""
-        await asyncio.shield(self._tasks.create_task(self._run(call), name=call.call_id))
+        self._active[call] = task = self._tasks.create_task(self._run(call), name=call.call_id)
+        await asyncio.shield(task)
 
     async def _run(self, call: Call) -> None:
-        self._active.add(call)
         try:
             await call.run()
+        except Exception:  # the edge: whatever one call meets, the others go on
+            log.exception("call_failed", call_id=call.call_id)
         finally:
-            self._active.discard(call)
+            del self._active[call]
             async with self._changed:
                 self._changed.notify_all()
 
     async def drain(self, patience_s: float, last_words_s: float) -> None:
         """
         Take no more calls, let those in progress finish, then end the rest.
+
+        What has not ended then (the store cannot be written, for one) is cut off, and gets its end after the next
+        start.
 
         Args:
             patience_s: how long they may go on by themselves.
@@ -90,7 +99,10 @@ class Calls:
             return
         for call in list(self._active):
             call.stop("shutdown")
-        await self._wait_until_empty(last_words_s)
+        if not await self._wait_until_empty(last_words_s):
+            for call, task in self._active.items():
+                log.error("call_cut_off", call_id=call.call_id)
+                task.cancel()
 
     async def _wait_until_empty(self, seconds: float) -> bool:
         try:

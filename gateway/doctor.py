@@ -25,7 +25,7 @@ from gateway.dialects import twilio_signature
 from gateway.engines.pool import EnginePool
 from gateway.errors import GatewayError
 from gateway.events import Finished, RecognizerRequest
-from gateway.outbox.guard import GuardedResolver
+from gateway.guard import GuardedResolver
 from gateway.stt.profiles import ProfiledRecognizers
 from gateway.twilio_routes import STREAM_PATH
 from telephony_codecs.formats import AudioFormat
@@ -149,10 +149,12 @@ async def _through_proxy(session: aiohttp.ClientSession, base: str) -> AsyncIter
                 return
             yield Finding("health", Verdict.GOOD, "the gateway answers through public_url")
             yield _clock(answer.headers.get("Date"))
-    except (aiohttp.ClientConnectorCertificateError, ssl.SSLError):
+    except aiohttp.ClientConnectorCertificateError:
         yield Finding(
             "TLS", Verdict.BAD, "the certificate is not trusted: self-signed, expired, or the chain is incomplete"
         )
+    except ssl.SSLError:
+        yield Finding("TLS", Verdict.BAD, "no TLS: is a plain port behind https://?")
     except (aiohttp.ClientError, TimeoutError) as error:
         yield Finding(
             "health", Verdict.BAD, f"not reached ({type(error).__name__}): is the proxy up, is the port open?"
@@ -160,9 +162,11 @@ async def _through_proxy(session: aiohttp.ClientSession, base: str) -> AsyncIter
 
 
 def _clock(date: str | None) -> Finding:
-    if date is None:
+    try:
+        answered_at = email.utils.parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
         return Finding("clock", Verdict.SKIPPED, "the answer has no date")
-    off_s = abs(time.time() - email.utils.parsedate_to_datetime(date).timestamp())
+    off_s = abs(time.time() - answered_at)
     if off_s > MAX_CLOCK_ERROR_S:
         return Finding("clock", Verdict.BAD, f"{off_s:.0f} s off: receivers will refuse signatures; set up time sync")
     return Finding("clock", Verdict.GOOD, f"within {MAX_CLOCK_ERROR_S:.0f} s")
@@ -245,8 +249,10 @@ async def _webhook(endpoint: WebhookSettings) -> Finding:
             writer.close()
     except GatewayError as error:
         return Finding(check, Verdict.BAD, f"{error} ({error.code}); set allow_private if it is meant to be there")
-    except ssl.SSLError:
+    except ssl.SSLCertVerificationError:
         return Finding(check, Verdict.BAD, "its certificate is not trusted")
+    except ssl.SSLError:
+        return Finding(check, Verdict.BAD, "no TLS: is a plain port behind https://?")
     except (OSError, TimeoutError) as error:
         return Finding(
             check, Verdict.BAD, f"not reached ({type(error).__name__}): check the name, the port and firewalls"

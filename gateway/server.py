@@ -68,7 +68,8 @@ async def serving(settings: Settings, *, engine: str = SPHINX) -> AsyncIterator[
     calls = Calls(settings.limits.max_calls)
     token = settings.api_token.get_secret_value() if settings.api_token else secrets.token_urlsafe(24)
     outbox_ = Outbox(settings.data_dir, settings.endpoints, settings.outbox)
-    async with outbox_ as outbox, EnginePool(settings.engine, engine=engine) as engines, calls:
+    warm = settings.stt.profiles[settings.stt.default].kind == "local"
+    async with outbox_ as outbox, EnginePool(settings.engine, engine=engine, warm=warm) as engines:
         await end_orphans(outbox)
         recognizers = ProfiledRecognizers(settings.stt.profiles, engines.open)
         app = web.Application(middlewares=[_one_edge], client_max_size=MAX_BODY_BYTES)
@@ -80,13 +81,14 @@ async def serving(settings: Settings, *, engine: str = SPHINX) -> AsyncIterator[
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=HANDLERS_S)
         await runner.setup()
         try:
-            host, port = await _listen(runner, settings)
-            telemetry.ACCEPTING_CALLS.set(1)
-            log.info("gateway_started", host=host, port=port, profile=settings.stt.default)
-            yield Gateway(host, port, token, outbox, calls)
-            log.info("gateway_draining", calls=len(calls))
-            await calls.drain(settings.drain_timeout_s, settings.stt.drain_s + HANDLERS_S)
-            await outbox.drain(OUTBOX_DRAIN_S)
+            async with calls:  # gone before the runner is: it would wait for the handlers of calls that go on
+                host, port = await _listen(runner, settings)
+                telemetry.ACCEPTING_CALLS.set(1)
+                log.info("gateway_started", host=host, port=port, profile=settings.stt.default)
+                yield Gateway(host, port, token, outbox, calls)
+                log.info("gateway_draining", calls=len(calls))
+                await calls.drain(settings.drain_timeout_s, settings.stt.drain_s + HANDLERS_S)
+                await outbox.drain(OUTBOX_DRAIN_S)
         finally:
             await runner.cleanup()
     log.info("gateway_stopped")

@@ -1,5 +1,6 @@
 """Twilio's way in: the voice webhook, the stream status callback, and the media stream."""
 
+import re
 import uuid
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -73,8 +74,14 @@ class TwilioRoutes:
         known = event if event in ("stream-started", "stream-stopped", "stream-error") else "unknown"
         telemetry.STREAM_STATUS.labels("twilio", known).inc()
         level = log.warning if known in ("stream-error", "unknown") else log.info
-        # StreamError is Twilio's text: its number is enough for the log and holds nothing of the call.
-        level("twilio_stream_status", stream_event=known, stream_id=form.get("StreamSid"))
+        # StreamError is free text: the error's number is enough for the log, and holds nothing of the call.
+        number = re.search(r"\b3\d{4}\b", form.get("StreamError", ""))
+        level(
+            "twilio_stream_status",
+            stream_event=known,
+            stream_id=form.get("StreamSid"),
+            error=int(number[0]) if number else None,
+        )
         return web.Response(status=204)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:

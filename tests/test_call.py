@@ -6,10 +6,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway import telemetry
-from gateway.errors import RecognizerUnavailable
+from gateway.errors import RecognizerUnavailable, StorageError
 from gateway.events import (
     CallDtmf,
     CallEnded,
+    CallEvent,
     CallGap,
     CallStarted,
     Final,
@@ -362,3 +363,24 @@ async def test_draining_ends_the_calls_that_go_on_too_long_with_1001_and_their_l
         (ended,) = server.sink.of(CallEnded)
     assert ended.reason == "shutdown"
     assert [each.text for each in ended.conversation] == ["and then inbound"]
+
+
+async def test_a_store_that_refuses_an_event_ends_that_call_only() -> None:
+    async with line() as server, server.phone() as guilty, server.phone() as innocent:
+        publish = server.sink.publish
+
+        async def refuse_the_guilty(event: CallEvent) -> object:
+            if event.call.platform_call_id == "CA-guilty":
+                raise StorageError("in use", code="event_conflict")
+            return await publish(event)
+
+        server.sink.publish = refuse_the_guilty  # type: ignore[method-assign] # a sink that fails on command
+        with capture_logs() as logs:
+            await guilty.start(call_sid="CA-guilty")
+            await innocent.start(call_sid="CA-innocent")
+            await innocent.media(10)
+            await innocent.stop()
+            (ended,) = await server.sink.wait_for(CallEnded)
+            await guilty.closed()
+    assert ended.call.platform_call_id == "CA-innocent"
+    assert "call_failed" in [entry["event"] for entry in logs]

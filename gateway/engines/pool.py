@@ -23,15 +23,17 @@ class EnginePool:
     """
     The embedded recogniser: `async with EnginePool(settings) as pool`, then `async with pool.open(request) as session`.
 
-    The first worker starts with the pool, further ones when sessions need them. A worker that dies is replaced; its
-    sessions raise `RecognizerUnavailable` with the code `engine_crashed`.
+    Workers start when sessions need them, the first one with the pool if it is to be warm. A worker that dies is
+    replaced; its sessions raise `RecognizerUnavailable` with the code `engine_crashed`.
 
     Args:
         settings: number of workers, sessions per worker, pause.
         engine: `module:factory` of the workers' engines; see `worker.Engines`.
+        warm: load a first model at once, because a session will come soon.
     """
 
-    def __init__(self, settings: EngineSettings, *, engine: str = SPHINX) -> None:
+    def __init__(self, settings: EngineSettings, *, engine: str = SPHINX, warm: bool = True) -> None:
+        self._warm = warm
         arguments = ["--engine", engine, "--pause-ms", str(settings.pause_ms)]
         self._workers = [WorkerProcess(arguments) for _ in range(settings.workers or os.cpu_count() or 1)]
         self._sessions_per_worker = settings.sessions_per_worker
@@ -42,7 +44,8 @@ class EnginePool:
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
         self._runs = [self._tasks.create_task(worker.run(), name="engine-worker") for worker in self._workers]
-        self._workers[0].want()
+        if self._warm:
+            self._workers[0].want()
         return self
 
     async def __aexit__(

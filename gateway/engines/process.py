@@ -80,6 +80,9 @@ class WorkerProcess:
             return False
         try:
             said_something = await self._read(process)
+        except asyncio.CancelledError:
+            process.kill()  # it keeps nothing, and may be loading its model for a while yet
+            raise
         finally:
             # Also when cancelled: the process must be gone before we are.
             self._running.clear()

@@ -12,8 +12,9 @@ from typing import Any
 
 from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
+from standardwebhooks.webhooks import EmptyWebhookSecretError
 
-from gateway.errors import UnavailableError
+from gateway.errors import ConfigError, UnavailableError
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 
@@ -62,6 +63,9 @@ class Listener:
         delay_s: wait before each answer.
         on_event: told of each new event.
         seed: makes the failures repeatable.
+
+    Raises:
+        ConfigError: the secret is none.
     """
 
     def __init__(
@@ -73,7 +77,10 @@ class Listener:
         on_event: Callable[[dict[str, Any]], None] | None = None,
         seed: int | None = None,
     ) -> None:
-        self._webhook = Webhook(secret)
+        try:
+            self._webhook = Webhook(secret)
+        except (ValueError, EmptyWebhookSecretError):
+            raise ConfigError(["the secret is not one of Standard Webhooks: `whsec_` and base64"]) from None
         self._fail_rate = fail_rate
         self._delay_s = delay_s
         self._on_event = on_event

@@ -10,7 +10,7 @@ import soundfile
 from gateway.errors import ConfigError
 from gateway.events import Track
 from telephony_codecs import mulaw
-from telephony_codecs.resample import Resampler
+from telephony_codecs.resample import RATES_HZ, Resampler
 
 PHONE_HZ = 8000
 MAX_HOURS = 4
@@ -32,7 +32,7 @@ def load(path: Path) -> dict[Track, bytes]:
     Mono is the caller (inbound); of two channels the left one is inbound, the right one outbound.
 
     Raises:
-        ConfigError: no such file, not a recording, more than two channels, or longer than four hours.
+        ConfigError: no such file, not a recording, an unknown rate, more than two channels, or too long.
     """
     try:
         with soundfile.SoundFile(path) as sound:
@@ -41,6 +41,9 @@ def load(path: Path) -> dict[Track, bytes]:
             if sound.frames > MAX_HOURS * 3600 * sound.samplerate:
                 raise ConfigError([f"{path}: is longer than {MAX_HOURS} hours"])
             rate_hz = int(sound.samplerate)
+            if rate_hz not in RATES_HZ:
+                known = ", ".join(map(str, RATES_HZ))
+                raise ConfigError([f"{path}: has a sample rate of {rate_hz} Hz; known are {known}"])
             samples = sound.read(dtype="int16", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise ConfigError([f"{path}: {error.error_string}"]) from None

@@ -32,7 +32,7 @@ class EventPrinter:
             return
         data = event["data"]
         number = "   " if data["sequence"] is None else f"{data['sequence']:3d}"
-        style = _STYLES.get(event["type"], "")
+        style = _STYLES.get(event["type"], "none")
         self._console.print(f"{number}  [{style}]{event['type']:<19}[/]  {escape(_summary(event['type'], data))}")
 
 

@@ -79,16 +79,18 @@ async def _play(
     call: TwilioCall, socket: aiohttp.ClientWebSocketResponse, on_progress: Callable[[float], None] | None
 ) -> Played:
     call_sid, stream_sid = f"CA{secrets.token_hex(16)}", f"MZ{secrets.token_hex(16)}"
+    played: Played | None = None
     async with asyncio.TaskGroup() as tasks:
         closed = tasks.create_task(_wait_for_close(socket))
         try:
             sent_s = await _send(call, socket, call_sid, stream_sid, on_progress)
             async with asyncio.timeout(CLOSE_S):
-                code = await closed
+                played = Played(call_sid, stream_sid, sent_s, await closed)
         except (ConnectionError, TimeoutError):
             closed.cancel()
-            raise DialectError("the gateway closed the stream before its end", code="stream_cut") from None
-    return Played(call_sid, stream_sid, sent_s, code)
+    if played is None:  # not raised inside, where the task group would wrap it
+        raise DialectError("the gateway closed the stream before its end", code="stream_cut")
+    return played
 
 
 async def _wait_for_close(socket: aiohttp.ClientWebSocketResponse) -> int | None:
