@@ -12,8 +12,8 @@ from typing import Self
 import aiohttp
 import structlog
 
-from gateway.errors import DeliveryUnavailable
-from gateway.outbox import guard
+from gateway import guard
+from gateway.errors import UnavailableError
 from gateway.outbox.endpoint import Endpoint
 from gateway.outbox.schedule import Outcome, classify
 
@@ -86,7 +86,7 @@ class Client:
         try:
             status, retry_after_s = await self._request(event_id, body)
             outcome = classify(status)
-        except DeliveryUnavailable:
+        except UnavailableError:
             outcome = Outcome.BLOCKED_ADDRESS
         except TimeoutError:
             outcome = Outcome.TIMED_OUT

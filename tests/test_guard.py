@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from gateway.errors import DeliveryUnavailable
-from gateway.outbox import guard
+from gateway import guard
+from gateway.errors import UnavailableError
 
 PUBLIC = [
     *("1.1.1.1", "8.8.8.8", "100.63.255.255", "100.128.0.0", "172.15.255.255", "172.32.0.0", "192.0.1.0"),
@@ -50,7 +50,7 @@ def test_whatever_the_standard_library_knows_as_special_is_refused(address: IPv4
      "http://127.1/", "http://127.0.0.1./", "http://0/", "http://\uff11\uff12\uff17.0.0.1/"],
 )  # fmt: skip
 def test_numeric_hosts_that_are_not_public_are_refused(url: str) -> None:
-    with pytest.raises(DeliveryUnavailable) as caught:
+    with pytest.raises(UnavailableError) as caught:
         guard.check_url(URL(url))
 
     assert caught.value.code == "blocked_address"
@@ -93,7 +93,7 @@ async def test_one_private_address_among_the_answers_refuses_the_name(
     names["example.com"] = addresses
     resolver = guard.GuardedResolver()
 
-    with pytest.raises(DeliveryUnavailable):
+    with pytest.raises(UnavailableError):
         await resolver.resolve("example.com", 443)
 
     await resolver.close()
@@ -102,7 +102,7 @@ async def test_one_private_address_among_the_answers_refuses_the_name(
 async def test_localhost_is_refused_by_the_real_resolver() -> None:
     resolver = guard.GuardedResolver()
 
-    with pytest.raises(DeliveryUnavailable):
+    with pytest.raises(UnavailableError):
         await resolver.resolve("localhost", 80)
 
     await resolver.close()

@@ -1,5 +1,5 @@
 """
-Keeps outgoing requests on the public internet.
+Keeps requests to addresses that others supply (webhooks, recordings to fetch) on the public internet.
 
 A name is resolved once per connection, every address of the answer is checked, and the connection goes to one of those
 checked addresses, so a second answer (DNS rebinding) is never asked for. Address blocks: IANA special-purpose address
@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from gateway.errors import DeliveryUnavailable
+from gateway.errors import UnavailableError
 
 _BLOCKED_IPV4 = tuple(
     IPv4Network(block)
@@ -69,7 +69,7 @@ def check_url(url: URL) -> None:
     Refuse a URL whose host is written as a number: aiohttp connects there without asking a resolver.
 
     Raises:
-        DeliveryUnavailable: `blocked_address`, for addresses that are not public and for numbers that are no address
+        UnavailableError: `blocked_address`, for addresses that are not public and for numbers that are no address
             but that the system would take for one (`http://2130706433/`).
     """
     host = url.raw_host or ""
@@ -81,7 +81,7 @@ class GuardedResolver(AbstractResolver):
     """
     Resolves names for aiohttp and refuses those that lead to a private address.
 
-    It has threads of its own, so that a name server that hangs keeps no other endpoint waiting.
+    It has threads of its own, so that a name server that hangs keeps nobody else waiting.
 
     Args:
         allow_private: let every address pass.
@@ -89,7 +89,7 @@ class GuardedResolver(AbstractResolver):
 
     def __init__(self, *, allow_private: bool = False) -> None:
         self._allow_private = allow_private
-        self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="webhook-dns")
+        self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="guarded-dns")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -98,7 +98,7 @@ class GuardedResolver(AbstractResolver):
         Resolve a name to addresses that may be called.
 
         Raises:
-            DeliveryUnavailable: `blocked_address`: at least one of its addresses is not public.
+            UnavailableError: `blocked_address`: at least one of its addresses is not public.
             OSError: it could not be resolved.
         """
         found = await asyncio.get_running_loop().run_in_executor(self._threads, _look_up, host, port, family)
@@ -137,4 +137,4 @@ def _check(addresses: list[str]) -> None:
         except ValueError:
             allowed = False
         if not allowed:
-            raise DeliveryUnavailable("the receiver's address is not a public one", code="blocked_address")
+            raise UnavailableError("the address is not a public one", code="blocked_address")
