@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHARED = {"events", "errors", "config", "channels", "telemetry"}
+SHARED = {"events", "errors", "config", "channels", "telemetry", "guard"}
 ROOMS = {"dialects", "media", "stt", "engines", "speech_api", "transcript", "outbox", "simulate"}
 NEIGHBOURS = {
     "stt": ("media.timeline",),  # a track's session takes the timeline's stretches
