@@ -95,6 +95,9 @@ SPEECH_API_ERRORS = Counter(
     ["route", "code"],
     registry=REGISTRY,
 )
+POST_CALL_TRANSCRIPTS = Counter(
+    "gateway_post_call_transcripts", "Recordings of calls, by what came of them.", ["outcome"], registry=REGISTRY
+)
 OUTBOX_EVENTS = Counter("gateway_outbox_events", "Durable events committed.", ["type"], registry=REGISTRY)
 OUTBOX_PENDING = Gauge("gateway_outbox_pending", "Deliveries not yet made.", registry=REGISTRY)
 OUTBOX_COMMIT_SECONDS = Histogram(
@@ -179,5 +182,5 @@ def configure_logging(level: str = "info", style: str = "auto", *, pii: bool = F
         logger_factory=structlog.PrintLoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    # Libraries speak through logging; their warnings matter, their chatter does not.
-    logging.basicConfig(level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s", force=True)
+    # Libraries speak through logging, whose last resort is standard error; their warnings matter, their chatter does not.
+    logging.getLogger().setLevel(max(number, logging.WARNING))

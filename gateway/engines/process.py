@@ -81,7 +81,8 @@ class WorkerProcess:
         try:
             said_something = await self._read(process)
         except asyncio.CancelledError:
-            process.kill()  # it keeps nothing, and may be loading its model for a while yet
+            if process.returncode is None:
+                process.kill()  # it keeps nothing, and may be loading its model for a while yet
             raise
         finally:
             # Also when cancelled: the process must be gone before we are.
