@@ -182,5 +182,5 @@ def configure_logging(level: str = "info", style: str = "auto", *, pii: bool = F
         logger_factory=structlog.PrintLoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    # Libraries speak through logging, whose last resort is standard error; their warnings matter, their chatter does not.
+    # Libraries speak through logging, whose last resort is standard error. Their warnings matter, not their chatter.
     logging.getLogger().setLevel(max(number, logging.WARNING))
