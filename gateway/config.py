@@ -40,9 +40,36 @@ EVENT_TYPES = (
     "call.gap",
     "stt.degraded",
     "stt.recovered",
+    "call.transcript",
     "call.ended",
 )
+BATCH_KINDS = frozenset({"pulse-batch", "pulse-pro-batch"})
+"""Kinds of profiles that take whole recordings over HTTP, and no live audio."""
 AUDIO_FORMS = ("mulaw-8000", "linear16-8000", "linear16-16000")
+LINEAR16_FORMS = ("linear16-8000", "linear16-16000")
+AUDIO_FORMS_OF_KIND: Mapping[str, tuple[str, ...]] = {
+    "vosk": LINEAR16_FORMS,
+    "slng": LINEAR16_FORMS,
+    "openai": ("mulaw-8000",),  # linear audio is taken at 24 kHz only
+}
+"""Kinds of profiles that do not take all of `AUDIO_FORMS`."""
+KEEPALIVE_LIMITS_S: Mapping[str, float] = {"soniox": 15.0, "deepgram": 8.0}
+"""Kinds of profiles that close a session which is silent for long, and the longest pause that is safe."""
+OPTIONS_OF_KIND: Mapping[str, tuple[str, ...]] = {
+    "openai": (
+        "model",
+        "language",
+        "prompt",
+        "delay",
+        "noise_reduction",
+        "turn_detection",
+        "threshold",
+        "prefix_padding_ms",
+        "silence_duration_ms",
+        "eagerness",
+    )
+}
+"""Kinds of profiles whose options have places of their own in a nested message; others pass on what they are given."""
 
 
 class _Model(BaseModel):
@@ -161,18 +188,35 @@ class OutboxSettings(_Model):
 class SttProfile(_Model):
     """A speech engine: which protocol, where, with which key and audio."""
 
-    kind: Literal["local", "pulse", "pulse-live"] = Field(description="protocol")
+    kind: Literal[
+        "local",
+        "pulse",
+        "pulse-live",
+        "pulse-batch",
+        "pulse-pro-batch",
+        "deepgram",
+        "assemblyai",
+        "openai",
+        "speechmatics",
+        "soniox",
+        "vosk",
+        "lightning",
+        "slng",
+    ] = Field(description="protocol")
     url: str | None = Field(
         None,
-        description="WebSocket address; may hold {call_id}, {track}, {platform_call_id}, {metadata.NAME}",
+        description="WebSocket address (batch kinds: HTTP address without these placeholders); may hold {call_id}, "
+        "{track}, {platform_call_id}, {metadata.NAME}",
     )
-    api_key: SecretStr | None = Field(None, description="sent as a bearer token")
+    api_key: SecretStr | None = Field(None, description="sent in the way that the protocol has for it")
     audio: str = Field("mulaw-8000", description="`mulaw-8000` (untouched), `linear16-8000` or `linear16-16000`")
     language: str | None = Field("en", description="language code, unless the call says otherwise")
     chunk_ms: int = Field(100, ge=20, le=1000, description="audio per message")
     connect_timeout_s: float = Field(10.0, gt=0, le=60, description="time to connect")
     keepalive_s: float = Field(5.0, gt=0, le=60, description="silence on the socket before a keep-alive is sent")
-    options: Mapping[str, str] = Field({}, description="further query parameters, passed on as they are")
+    options: Mapping[str, str] = Field(
+        {}, description="further options of the vendor: query parameters, or fields of its first message"
+    )
 
     @field_validator("audio")
     @classmethod
@@ -186,9 +230,33 @@ class SttProfile(_Model):
         if self.kind != "local":
             if self.url is None:
                 raise ValueError(f"a profile of kind {self.kind} needs a url")
-            if urlsplit(self.url).scheme not in ("ws", "wss"):
-                raise ValueError("url must be a ws:// or wss:// URL")
+            schemes = ("http", "https") if self.is_batch else ("ws", "wss")
+            if urlsplit(self.url).scheme not in schemes:
+                raise ValueError(f"url must be a {schemes[0]}:// or {schemes[1]}:// URL")
         return self
+
+    @model_validator(mode="after")
+    def _suits_kind(self) -> Self:
+        forms = AUDIO_FORMS_OF_KIND.get(self.kind, AUDIO_FORMS)
+        if self.audio not in forms:
+            raise ValueError(f"audio must be {' or '.join(forms)} for kind {self.kind}, not {self.audio}")
+        longest_s = KEEPALIVE_LIMITS_S.get(self.kind, self.keepalive_s)
+        if self.keepalive_s > longest_s:
+            raise ValueError(f"keepalive_s must be at most {longest_s:g} for kind {self.kind}")
+        if self.kind == "vosk" and "model" in self.options:
+            raise ValueError("options.model would change the model of every client of the vosk-server")
+        if unknown := self.options.keys() - OPTIONS_OF_KIND.get(self.kind, self.options):
+            known = ", ".join(OPTIONS_OF_KIND[self.kind])
+            raise ValueError(f"unknown options for kind {self.kind}: {', '.join(sorted(unknown))}; known are {known}")
+        is_nova_3 = self.kind == "deepgram" and self.options.get("model", "nova-3").startswith("nova-3")
+        if is_nova_3 and "keywords" in self.options:
+            raise ValueError("options.keywords is for nova-2 and older; nova-3 takes keyterm")
+        return self
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether it takes whole recordings instead of live audio."""
+        return self.kind in BATCH_KINDS
 
     @property
     def format(self) -> AudioFormat:
@@ -222,6 +290,8 @@ class SttSettings(_Model):
     def _default_exists(self) -> Self:
         if self.default not in self.profiles:
             raise ValueError(f"default names the profile {self.default!r}, which is not defined")
+        if self.profiles[self.default].is_batch:
+            raise ValueError(f"default names the profile {self.default!r}, which takes recordings, not live audio")
         return self
 
 
@@ -236,8 +306,11 @@ class EngineSettings(_Model):
 class SpeechApiSettings(_Model):
     """The speech APIs served to STT clients."""
 
-    enabled: bool = Field(True, description="serve /waves/v1/…")
+    enabled: bool = Field(True, description="serve the speech APIs")
     profile: str = Field("local", description="profile that recognises their audio")
+    batch_profile: str | None = Field(
+        None, description="profile that recognises the recordings they post; none: `speech_api.profile`"
+    )
     anonymous: bool = Field(False, description="accept clients without a token")
     finalize: Literal["auto", "turn", "end"] = Field(
         "auto",
@@ -249,6 +322,30 @@ class SpeechApiSettings(_Model):
     idle_timeout_s: float = Field(120.0, gt=0, le=3600, description="silence of a client that ends its session")
     max_sessions: int = Field(200, ge=1, le=10_000, description="sessions at once; further ones get 429")
     buffer_mb: int = Field(16, ge=1, le=256, description="audio held per session before the client is made to wait")
+
+
+class BatchSettings(_Model):
+    """Whole recordings: posted to us, fetched by us, sent to batch profiles."""
+
+    max_mb: int = Field(100, ge=1, le=4096, description="largest recording that is taken or fetched")
+    max_minutes: float = Field(240.0, gt=0, le=1440, description="longest recording that is taken")
+    timeout_s: float = Field(900.0, gt=0, le=7200, description="time to recognise one recording, all attempts together")
+    fetch_timeout_s: float = Field(60.0, gt=0, le=3600, description="time to fetch a recording from a URL")
+    fetch_private: bool = Field(False, description="fetch from private, loopback and other non-public addresses, too")
+
+
+class PostCallSettings(_Model):
+    """What happens to a call's recording after the call."""
+
+    profile: str | None = Field(
+        None, description="profile that transcribes each call's recording after the call; none: nothing is recorded"
+    )
+    timeout_s: float = Field(
+        60.0, gt=0, le=3600, description="how long `call.ended` waits for that transcript; then it comes without"
+    )
+    max_minutes: float = Field(
+        240.0, gt=0, le=1440, description="longest recording of a call; longer ones are given up"
+    )
 
 
 class LimitSettings(_Model):
@@ -300,6 +397,8 @@ class Settings(BaseSettings):
     stt: SttSettings = SttSettings()
     engine: EngineSettings = EngineSettings()
     speech_api: SpeechApiSettings = SpeechApiSettings()
+    batch: BatchSettings = BatchSettings()
+    post_call: PostCallSettings = PostCallSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
 
@@ -322,6 +421,14 @@ class Settings(BaseSettings):
             raise ValueError("each of webhooks needs a url")
         if self.speech_api.profile not in self.stt.profiles:
             raise ValueError(f"speech_api.profile names the profile {self.speech_api.profile!r}, which is not defined")
+        if self.stt.profiles[self.speech_api.profile].is_batch:
+            raise ValueError("speech_api.profile takes recordings, not live audio; name it in speech_api.batch_profile")
+        for setting, name in (
+            ("speech_api.batch_profile", self.speech_api.batch_profile),
+            ("post_call.profile", self.post_call.profile),
+        ):
+            if name is not None and name not in self.stt.profiles:
+                raise ValueError(f"{setting} names the profile {name!r}, which is not defined")
         if self.twilio.auth_token is None and not self.insecure and not _is_loopback(self.host):
             raise ValueError(
                 "twilio.auth_token is needed to listen beyond loopback, where anybody could place calls"

@@ -8,8 +8,7 @@ The whole error tree.
     │   ├── RecognizerProtocolError the speech recogniser
     │   └── RequestRefused          a client of the served speech APIs (speech_api.base)
     ├── UnavailableError        the other side did not answer, or declined
-    │   ├── RecognizerUnavailable
-    │   └── DeliveryUnavailable
+    │   └── RecognizerUnavailable
     ├── CapacityError           we decline: call limit, full channel, draining
     └── StorageError            the outbox cannot be written; readiness turns false
 
@@ -102,12 +101,6 @@ class RecognizerUnavailable(UnavailableError):
     """No recogniser session: refused, not reached, or lost."""
 
     default_code = "recognizer_unavailable"
-
-
-class DeliveryUnavailable(UnavailableError):
-    """A webhook receiver was not reached or may not be called."""
-
-    default_code = "delivery_unavailable"
 
 
 class CapacityError(GatewayError):

@@ -1,15 +1,16 @@
 """
-The recogniser seam: what a track's session needs of any speech engine, near or far.
+The recogniser seams: what a track's session needs of any speech engine, near or far, and what a recording does.
 
 Implementations: `stt.client` (vendors over WebSockets) and `engines.pool` (worker processes of this machine). They do
 not share code; they share this shape.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Protocol
 
-from gateway.events import RecognizerEvent, RecognizerRequest
+from gateway.events import RecognizerEvent, RecognizerRequest, RecordingRequest, RecordingTranscript
 from telephony_codecs.formats import AudioFormat
 
 
@@ -49,4 +50,30 @@ class Recognizers(Protocol):
 
         Raises, on entering:
             RecognizerUnavailable: refused, not reached within the profile's connect time-out, or no capacity.
+        """
+
+
+class RecordingRecognizer(Protocol):
+    """Recognises whole recordings by profile name; `stt.recordings` is one."""
+
+    async def transcribe(
+        self,
+        profile: str,
+        recording: Path,
+        request: RecordingRequest,
+        *,
+        on_progress: Callable[[float], None] = lambda _heard_s: None,
+    ) -> RecordingTranscript:
+        """
+        Recognise a recording, within the time that the settings give.
+
+        Args:
+            profile: of any kind.
+            recording: a file that `gateway.recordings` can read.
+            request: what is wanted.
+            on_progress: told now and then how many seconds were heard.
+
+        Raises:
+            RecordingRefused: it is no recording that can be heard.
+            RecognizerUnavailable, RecognizerProtocolError: no transcript; see `retryable`.
         """

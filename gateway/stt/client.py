@@ -10,7 +10,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, W
 from gateway.config import SttProfile
 from gateway.errors import PeerError, RecognizerProtocolError, RecognizerUnavailable, UnavailableError
 from gateway.events import Finished, RecognizerEvent
-from gateway.stt.protocol import ClientProtocol, Messages, closure, refusal
+from gateway.stt.protocol import ClientProtocol, Messages, Presuming, closure, refusal
 from gateway.telemetry import STT_BAD_MESSAGES, STT_CONNECT_SECONDS, STT_ERRORS, STT_SESSIONS_ACTIVE
 
 log = structlog.get_logger()
@@ -111,8 +111,11 @@ class WebSocketRecognizer:
     async def become_ready(self) -> None:
         """Say the protocol's opening, and listen until it may be sent audio."""
         await self._send(self._protocol.opening())
-        while not self._protocol.is_ready:
-            self._early += await self._receive()
+        patience_s = self._protocol.ready_within_s if isinstance(self._protocol, Presuming) else None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while not self._protocol.is_ready:
+                    self._early += await self._receive()
 
     async def send(self, audio: bytes) -> None:
         """Send audio; waits while the vendor reads more slowly than it comes."""

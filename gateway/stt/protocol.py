@@ -7,7 +7,7 @@ and knows nothing else about it.
 
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from gateway.config import SttProfile
 from gateway.errors import RecognizerUnavailable
@@ -72,6 +72,17 @@ class ClientProtocol(Protocol):
         Raises:
             RecognizerUnavailable: the session is lost.
         """
+
+
+@runtime_checkable
+class Presuming(Protocol):
+    """
+    What a `ClientProtocol` has, besides, whose vendor does not always say that it is ready.
+
+    `ready_within_s`: so long after `opening` it counts as ready whatever it said, unless it has closed the session.
+    """
+
+    ready_within_s: float
 
 
 ProtocolFactory: TypeAlias = Callable[[SttProfile, RecognizerRequest], ClientProtocol]

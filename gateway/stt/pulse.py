@@ -9,11 +9,9 @@ Source: docs.smallest.ai, Waves, "Pulse realtime" and "Transcribe (Realtime / We
 `smallestai` 5.14.0 for `words`, VAD events and the error shapes.
 """
 
-import re
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -30,8 +28,7 @@ from gateway.events import (
     Word,
 )
 from gateway.stt.protocol import Message, Messages, closure
-
-_PLACEHOLDER = re.compile(r"\{(call_id|track|platform_call_id|metadata\.[^{}]+)\}")
+from gateway.stt.query import query_url
 
 
 class _Word(msgspec.Struct):
@@ -77,7 +74,8 @@ class PulseProtocol:
     is_ready = True
 
     def __init__(self, profile: SttProfile, request: RecognizerRequest, *, model: str | None = None) -> None:
-        self.url = _session_url(profile, request, model)
+        defaults = {"model": model, "language": profile.language}
+        self.url = query_url(profile, request, required=_requested(request), defaults=defaults)
         key = profile.api_key.get_secret_value().strip() if profile.api_key else ""
         self.headers: Mapping[str, str] = {"Authorization": f"Bearer {key}"} if key else {}
 
@@ -131,21 +129,8 @@ def pulse_live(profile: SttProfile, request: RecognizerRequest) -> PulseProtocol
     return PulseProtocol(profile, request, model="pulse")
 
 
-def _session_url(profile: SttProfile, request: RecognizerRequest, model: str | None) -> str:
-    parts = urlsplit(profile.url or "")
-    asked = {name: _fill(value, request) for name, value in profile.options.items()} | _requested(request)
-    query = {"model": model, "language": profile.language}
-    kept = [(name, _fill(value, request)) for name, value in parse_qsl(parts.query, keep_blank_values=True)]
-    given = asked.keys() | {name for name, _ in kept}
-    pairs = [(name, value) for name, value in query.items() if value is not None and name not in given]
-    pairs += [(name, value) for name, value in kept if name not in asked]
-    # Only path and query are filled: what a call brings along must never choose the host.
-    path = _PLACEHOLDER.sub(lambda match: quote(_value(match[1], request), safe=""), parts.path)
-    return urlunsplit((parts.scheme, parts.netloc, path, urlencode([*pairs, *asked.items()]), ""))
-
-
-def _requested(request: RecognizerRequest) -> dict[str, str]:
-    wanted: dict[str, str | int | None] = {
+def _requested(request: RecognizerRequest) -> dict[str, str | int | None]:
+    return {
         "language": request.language or None,
         "encoding": request.format.encoding.value,
         "sample_rate": request.format.rate_hz,
@@ -155,23 +140,6 @@ def _requested(request: RecognizerRequest) -> dict[str, str]:
         "endpointing": None if request.endpointing is None else ("true" if request.endpointing else "false"),
         "max_words": request.max_words,
     }
-    return {name: str(value) for name, value in wanted.items() if value is not None}
-
-
-def _fill(text: str, request: RecognizerRequest) -> str:
-    return _PLACEHOLDER.sub(lambda match: _value(match[1], request), text)
-
-
-def _value(name: str, request: RecognizerRequest) -> str:
-    match name:
-        case "call_id":
-            return request.call_id
-        case "track":
-            return request.track
-        case "platform_call_id":
-            return request.platform_call_id or ""
-        case _:
-            return request.metadata.get(name.removeprefix("metadata."), "")
 
 
 def _result(message: _Message) -> list[RecognizerEvent]:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import SecretStr
 
-from gateway.config import SttProfile
+from gateway.config import BATCH_KINDS, SttProfile
 from gateway.errors import RecognizerUnavailable
 from gateway.events import Final, Finished, RecognizerEvent, RecognizerRequest
 from gateway.stt.base import Recognizer, Recognizers
@@ -53,7 +53,7 @@ def request(**wanted: Any) -> RecognizerRequest:
 
 def test_every_kind_that_can_be_configured_can_be_opened() -> None:
     kinds = set(get_args(SttProfile.model_fields["kind"].annotation))
-    assert kinds == {*PROTOCOLS, "local"}
+    assert kinds == {*PROTOCOLS, *BATCH_KINDS, "local"}
 
 
 def test_the_local_recogniser_takes_audio_as_it_is() -> None:

@@ -17,6 +17,7 @@ from gateway.call import Call
 from gateway.config import LimitSettings, SttSettings
 from gateway.dialects.twilio import TwilioDialect
 from gateway.events import CallEvent, TranscriptPartial
+from gateway.post_call import PostCall
 from tests.support.scripted_recognizer import ScriptedRecognizers
 
 E = TypeVar("E", bound=CallEvent)
@@ -112,12 +113,20 @@ def media_message(number: int, track: str = "inbound") -> dict[str, Any]:
 class Line:
     """The server under test."""
 
-    def __init__(self, recognizers: ScriptedRecognizers, sink: Sink, limits: LimitSettings, stt: SttSettings) -> None:
+    def __init__(
+        self,
+        recognizers: ScriptedRecognizers,
+        sink: Sink,
+        limits: LimitSettings,
+        stt: SttSettings,
+        post_call: PostCall | None,
+    ) -> None:
         self.recognizers = recognizers
         self.sink = sink
         self.calls = Calls(limits.max_calls)
         self._limits = limits
         self._stt = stt
+        self._post_call = post_call
         self._numbers = iter(range(1, 1_000_000))
         self._url = ""
 
@@ -148,6 +157,7 @@ class Line:
             sink=self.sink,
             stt=self._stt,
             limits=self._limits,
+            post_call=self._post_call,
         )
         with self.calls.place():
             await self.calls.run(call)
@@ -160,6 +170,7 @@ async def line(
     *,
     limits: dict[str, float] | None = None,
     stt: dict[str, Any] | None = None,
+    post_call: PostCall | None = None,
 ) -> AsyncIterator[Line]:
     """A server that takes calls for as long as the context lasts."""
     under_test = Line(
@@ -167,6 +178,7 @@ async def line(
         Sink(),
         LimitSettings.model_validate(limits or {}),
         SttSettings.model_validate(stt or {}),
+        post_call,
     )
     async with under_test.serving() as serving:
         yield serving

@@ -4,24 +4,21 @@ A strict Pulse server that does what a test tells it to: a real WebSocket server
     async with PulseServer() as server:                      # recognises by itself
     async with PulseServer(refuse(429, {"Retry-After": "7"}), recognise()) as server:   # first refuses, then works
 
-Each connection plays one act, the n-th connection the n-th act, all further ones the last. An act is a coroutine
-function of a `PulseSession`; those that tests share are below. Whatever a client does that the vendor would not accept
-is noted in `violations`, and fails the test when the server is left, unless it is made with `strict=False`.
+An act is a coroutine function of a `PulseSession`; those that tests share are below. How acts are played and what
+becomes of a client that breaks the rules is in `strict_server`.
 """
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self, TypeAlias
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, TypeAlias
 
-from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
+
+from tests.support.strict_server import Refusal, StrictServer, StrictSession, refuse
+
+__all__ = ["refuse"]  # tests take it from here, with the other acts
 
 KEY = "sk_test_key_of_pulse"
 LIVE_PATH = "/waves/v1/stt/live"
@@ -29,37 +26,18 @@ PULSE_PATH = "/waves/v1/pulse/get_text"
 _BYTES_PER_SAMPLE = {"linear16": 2, "linear32": 4, "mulaw": 1, "alaw": 1}
 _RATES_HZ = {"8000", "16000", "22050", "24000", "44100", "48000"}
 _CONTROLS = {"finalize", "close_stream", "end", "keepalive"}
-_CLOSE_TIMEOUT_S = 0.5
 
 Word: TypeAlias = dict[str, Any]
 Hearing: TypeAlias = Callable[[bytes, float, int], list[Word]]
 """Makes words of a piece of audio that begins at so many seconds of the session and has so many bytes per second."""
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """An act that ends before the upgrade."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-Playing: TypeAlias = Callable[["PulseSession"], Awaitable[None]]
-Act: TypeAlias = Playing | Refusal
-
-
 @dataclass
-class PulseSession:
+class PulseSession(StrictSession):
     """One connection, from the server's side."""
 
-    server: "PulseServer"
-    connection: ServerConnection
-    query: dict[str, str]
-    request_headers: Headers
     audio: bytearray = field(default_factory=bytearray)
-    messages: list[bytes | str] = field(default_factory=list)
     controls: list[str] = field(default_factory=list)
-    close_code: int | None = None
 
     @property
     def bytes_per_s(self) -> int:
@@ -70,20 +48,15 @@ class PulseSession:
         """Seconds of audio received."""
         return len(self.audio) / self.bytes_per_s
 
-    async def receive(self) -> bytes | str:
-        """The client's next message, checked and noted. Raises ConnectionClosed when it has gone."""
-        message = await self.connection.recv()
+    async def check(self, message: bytes | str) -> None:
         if "close_stream" in self.controls:
-            self.server.note_violation("a message after close_stream")
-        self.messages.append(message)
+            self.violate("a message after close_stream")
         if isinstance(message, bytes):
             if not message:
-                self.server.note_violation("an empty binary message")
+                self.violate("an empty binary message")
             self.audio += message
         else:
             self.controls.append(self._control(message))
-        await self.server.notify()
-        return message
 
     async def receive_until(self, control: str) -> None:
         """Receive up to and including this control message."""
@@ -94,14 +67,6 @@ class PulseSession:
         """Receive until the session has had so much audio."""
         while self.audio_s < seconds:
             await self.receive()
-
-    async def send(self, **fields: Any) -> None:
-        """Send a JSON message of these fields."""
-        await self.connection.send(json.dumps(fields))
-
-    async def send_raw(self, message: str | bytes) -> None:
-        """Send a message as it is."""
-        await self.connection.send(message)
 
     async def say(self, text: str, words: list[Word] | None = None, **flags: bool) -> None:
         """Send a result; flags are `is_final`, `is_last` and `from_finalize`."""
@@ -118,144 +83,44 @@ class PulseSession:
             **named,
         )
 
-    async def close(self, code: int = 1000) -> None:
-        """Close the socket with this code."""
-        await self.connection.close(code)
-
-    def cut(self) -> None:
-        """Drop the connection without a close frame."""
-        self.connection.transport.abort()
-
-    async def freeze(self) -> None:
-        """Stay connected, but read and answer nothing, pings included, for good."""
-        self.connection.transport.pause_reading()
-        await asyncio.Event().wait()
-
     def _control(self, message: str) -> str:
         try:
             kind = json.loads(message).get("type")
         except (ValueError, AttributeError):
             kind = None
         if kind not in _CONTROLS:
-            self.server.note_violation(f"an unknown control message: {message}")
+            self.violate(f"an unknown control message: {message}")
         return str(kind)
 
 
-class PulseServer:
+Playing: TypeAlias = Callable[[PulseSession], Awaitable[None]]
+Act: TypeAlias = Playing | Refusal
+
+
+class PulseServer(StrictServer[PulseSession]):
     """
-    The server; an async context manager.
+    The server; recognises by itself unless told otherwise.
 
     Args:
-        acts: one per connection, the last for all further ones; recognition by default.
+        acts, strict: see `StrictServer`.
         path: served path; decides which query is required.
-        strict: fail the test on leaving if a client broke the rules.
-
-    `sessions` are all that were accepted, in order; `attempts` counts connections that were refused, too.
     """
 
+    session_type = PulseSession
+
     def __init__(self, *acts: Act, path: str = LIVE_PATH, strict: bool = True) -> None:
-        self._acts = acts or (recognise(),)
-        self._path = path
-        self._strict = strict
-        self._changed = asyncio.Condition()
-        self._admitted: dict[ServerConnection, Playing] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._server: Server | None = None
-        self.sessions: list[PulseSession] = []
-        self.violations: list[str] = []
-        self.attempts = 0
+        super().__init__(*(acts or (recognise(),)), path=path, strict=strict)
 
-    @property
-    def url(self) -> str:
-        """Where it listens, without a query."""
-        assert self._server is not None
-        host, port = next(iter(self._server.sockets)).getsockname()[:2]
-        return f"ws://{host}:{port}{self._path}"
-
-    async def __aenter__(self) -> Self:
-        self._server = await serve(
-            self._play,
-            "127.0.0.1",
-            0,
-            process_request=self._admit,
-            compression=None,
-            ping_interval=None,
-            close_timeout=_CLOSE_TIMEOUT_S,
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None
-        for task in self._tasks:
-            task.cancel()
-        for session in self.sessions:
-            session.connection.transport.abort()  # a frozen one would not even notice a close
-        self._server.close()
-        await self._server.wait_closed()
-        if self._strict and kind is None:
-            assert not self.violations, self.violations
-
-    def note_violation(self, what: str) -> None:
-        """A client did what the vendor does not accept."""
-        self.violations.append(what)
-
-    async def notify(self) -> None:
-        """Something has happened that `until` may wait for."""
-        async with self._changed:
-            self._changed.notify_all()
-
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
-        """Wait until this is true; it is tried after every message and every end of a connection."""
-        async with asyncio.timeout(timeout_s), self._changed:
-            await self._changed.wait_for(condition)
-
-    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        act = self._acts[min(self.attempts, len(self._acts) - 1)]
-        self.attempts += 1
-        if isinstance(act, Refusal):
-            return _answer(connection, act.status, act.headers)
-        address = urlsplit(request.path)
-        query = {name: values[-1] for name, values in parse_qs(address.query, keep_blank_values=True).items()}
-        if address.path != self._path:
-            return _answer(connection, 404)
-        if request.headers.get("Authorization") != f"Bearer {KEY}":
-            return _answer(connection, 401)
+    def refusal_status(self, query: Mapping[str, str], headers: Headers) -> int | None:
+        if headers.get("Authorization") != f"Bearer {KEY}":
+            return 401
         if fault := _fault(query, is_live=self._path == LIVE_PATH):
             self.note_violation(fault)
-            return _answer(connection, 400)
-        self._admitted[connection] = act
+            return 400
         return None
-
-    async def _play(self, connection: ServerConnection) -> None:
-        request = connection.request
-        assert request is not None
-        query = {name: values[-1] for name, values in parse_qs(urlsplit(request.path).query).items()}
-        session = PulseSession(self, connection, query, request.headers)
-        act = self._admitted.pop(connection)
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        self.sessions.append(session)
-        await self.notify()
-        try:
-            await act(session)
-            await connection.wait_closed()  # the act may leave the client waiting
-        except ConnectionClosed:
-            pass
-        finally:
-            self._tasks.discard(task)
-            session.close_code = connection.close_code
-            await self.notify()
 
 
 # ── Acts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def refuse(status: int, headers: Mapping[str, str] | None = None) -> Refusal:
-    """Answer the upgrade with this status."""
-    return Refusal(status, headers or {})
 
 
 def recognise(*, every_s: float = 1.0, hear: Hearing | None = None, last_when: asyncio.Event | None = None) -> Playing:
@@ -348,15 +213,6 @@ def read_content(audio: bytes, start_s: float, bytes_per_s: int) -> list[Word]:
 
 async def _say_words(session: PulseSession, words: list[Word], **flags: bool) -> None:
     await session.say(" ".join(word["word"] for word in words), words, **flags)
-
-
-def _answer(connection: ServerConnection, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    response = connection.respond(HTTPStatus(status), "no\n")
-    for name, value in (headers or {}).items():
-        if name in response.headers:
-            del response.headers[name]
-        response.headers[name] = value
-    return response
 
 
 def _fault(query: Mapping[str, str], *, is_live: bool) -> str | None:

@@ -58,31 +58,131 @@ class Finished:
 
 def pulse_realtime(host: str, audio: Path) -> str:
     """The Python program of the realtime examples: a file in chunks, then `finalize`, until the last message."""
-    (program,) = re.findall(r"```python\n(.*?)```", _document("000_*.txt"), re.DOTALL)
+    (program,) = re.findall(r"```python\n(.*?)```", document("000_*.txt"), re.DOTALL)
     program = textwrap.dedent(program)
-    return _replace(program, {_VENDOR: f"ws://{host}", "path/to/audio.wav": str(audio)})
+    return replace(program, {_VENDOR: f"ws://{host}", "path/to/audio.wav": str(audio)})
 
 
 def live_agent(host: str, key: str, audio: Path) -> str:
     """The voice agent of the unified live page; its call ends when the audio does."""
-    program = _replace(_live_program(0, _AGENT_LINES), {_VENDOR: f"ws://{host}"})
+    program = replace(_live_program(0, _AGENT_LINES), {_VENDOR: f"ws://{host}"})
     return f"API_KEY = {key!r}\n{program}{_AGENT_HARNESS.format(audio=str(audio))}"
 
 
 def live_single_shot(host: str, key: str, audio: Path) -> str:
     """The single-shot program of the unified live page: sends everything before it reads anything."""
     program = _live_program(1, _SINGLE_SHOT_LINES)
-    return f"API_KEY = {key!r}\n" + _replace(program, {_VENDOR: f"ws://{host}", "audio.pcm": str(audio)})
+    return f"API_KEY = {key!r}\n" + replace(program, {_VENDOR: f"ws://{host}", "audio.pcm": str(audio)})
 
 
-async def run(program: str, folder: Path, *, key: str) -> Finished:
-    """Run a program in a process of its own, which has a minute."""
+def lightning(host: str, key: str, audio: Path) -> str:
+    """The Python program of the Lightning page: a file in chunks, then `end`, until the server closes."""
+    (program,) = re.findall(
+        r"Code Examples\n\n(import asyncio.*?)\nBrowser JavaScript", document("003_*.txt"), re.DOTALL
+    )
+    changes = {"wss://waves-api.smallest.ai": f"ws://{host}", "YOUR_API_KEY": key, "path/to/audio.wav": str(audio)}
+    return replace(program, changes)
+
+
+def slng(host: str) -> str:
+    """The Python program of SLNG's examples: after `ready` the whole file at once, then `close`, then it reads."""
+    (program,) = re.findall(r"```python Python[^\n]*\n(.*?)```", _quick_start(), re.DOTALL)
+    return replace(textwrap.dedent(program), {"wss://api.slng.ai": f"ws://{host}"})
+
+
+def microphone(host: str) -> str:
+    """The Python program of the integration guide: a microphone, without end."""
+    programs = re.findall(
+        r"^import asyncio\nimport json\nimport os\nimport websockets\nimport sounddevice.*?^asyncio\.run\(.*?\)$",
+        document("004_*.txt"),
+        re.DOTALL | re.MULTILINE,
+    )
+    assert programs, "the document has changed"
+    return replace(programs[0], {_VENDOR: f"ws://{host}"})
+
+
+def batch_file(host: str, audio: Path) -> str:
+    """The Python program of the integration guide that posts a file."""
+    return _batch_program(host, "result = transcribe(", {"recording.wav": str(audio)})
+
+
+def batch_url(host: str, url: str) -> str:
+    """The Python program of the integration guide that posts the address of a file."""
+    old = "http://thepodcastexchange.ca/s/Porsche-Macan-July-5-2018-1.mp3"
+    return _batch_program(host, "result = transcribe_from_url(", {old: url})
+
+
+def batch_features(host: str, audio: Path) -> str:
+    """The snippet of the integration guide that asks for everything; prints the answer."""
+    text = document("004_*.txt")
+    start = text.index("response = requests.post(", text.index("Optional enrichment features"))
+    program = text[start : text.index('print(result["transcription"])', start)]
+    changes = {"https://api.smallest.ai": f"http://{host}", "call_recording.wav": str(audio)}
+    return "import json, os, requests\n" + replace(program, changes) + "print(json.dumps(result))\n"
+
+
+def _batch_program(host: str, call: str, changes: dict[str, str]) -> str:
+    """The document shows each program three times over: the first, from its imports to its print."""
+    text = document("004_*.txt")
+    at = text.index(call)
+    start = text.rindex("import os\nimport requests", 0, at)
+    last = 'print(result["transcription"])'
+    program = text[start : text.index(last, at) + len(last)]
+    ast.parse(program)
+    return replace(program, {"https://api.smallest.ai": f"http://{host}", **changes})
+
+
+async def run(program: str, folder: Path, *arguments: str, key: str, python: Path | None = None) -> Finished:
+    """Run a Python program in a process of its own, which has a minute; with our own Python unless told otherwise."""
+    command = [str(python or sys.executable), str(_written(program, folder)), *arguments]
+    return await run_command(*command, **_environment(key))
+
+
+async def run_until(text: str, program: str, folder: Path, *, key: str, python: Path, **environment: str) -> str:
+    """Run a program that does not end by itself until it has printed this, end it, and return its output."""
+    process = await asyncio.create_subprocess_exec(
+        str(python),
+        str(_written(program, folder)),
+        env={**os.environ, **_environment(key), **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    output = b""
+    try:
+        async with asyncio.timeout(_DEADLINE_S):
+            while text.encode() not in output:
+                read = await process.stdout.read(4096)
+                assert read, f"it ended, having printed {output.decode()!r}"
+                output += read
+            process.terminate()
+            await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return output.decode()
+
+
+def _written(program: str, folder: Path) -> Path:
     path = folder / "seed.py"
     path.write_text(program)
+    return path
+
+
+def _environment(key: str) -> dict[str, str]:
+    return {"SMALLEST_API_KEY": key, "SLNG_API_KEY": key, "PYTHONUNBUFFERED": "1"}
+
+
+def _quick_start() -> str:
+    return document("001_*.txt").partition("## Quick Start")[2]
+
+
+async def run_command(*command: str, **environment: str) -> Finished:
+    """Run a command to its end, which has a minute."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(path),
-        env={**os.environ, "SMALLEST_API_KEY": key, "PYTHONUNBUFFERED": "1"},
+        *command,
+        env={**os.environ, **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -97,7 +197,8 @@ async def run(program: str, folder: Path, *, key: str) -> Finished:
     return Finished(process.returncode, output.decode(), errors.decode())
 
 
-def _document(pattern: str) -> str:
+def document(pattern: str) -> str:
+    """The text of the vendor's page of that name; skips the test where it is not."""
     paths = sorted(_FOLDER.glob(pattern))
     if not paths:
         pytest.skip(f"the vendor's example {pattern} is not beside this checkout (../shared/seeds)")
@@ -105,7 +206,7 @@ def _document(pattern: str) -> str:
 
 
 def _live_program(index: int, lines: str) -> str:
-    words = iter(re.findall(r"```python (.*?) ```", _document("002_*.txt"), re.DOTALL)[index].split())
+    words = iter(re.findall(r"```python (.*?) ```", document("002_*.txt"), re.DOTALL)[index].split())
     program = ""
     for line in lines.split():
         indentation, count = map(int, line.split(":"))
@@ -115,7 +216,8 @@ def _live_program(index: int, lines: str) -> str:
     return program
 
 
-def _replace(program: str, changes: dict[str, str]) -> str:
+def replace(program: str, changes: dict[str, str]) -> str:
+    """The program with host, key or file name replaced; each must be there."""
     for old, new in changes.items():
         assert old in program
         program = program.replace(old, new)

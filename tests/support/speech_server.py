@@ -1,5 +1,6 @@
 """The served speech APIs as a real server on loopback, in front of any recognisers."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,6 +32,25 @@ class SpeechServer:
     def live(self, query: str = "", scheme: str = "ws") -> str:
         """Address of the unified live route, with its model."""
         return f"{scheme}://{self.host}/waves/v1/stt/live?model=pulse&{query}"
+
+    def lightning(self, query: str = "") -> str:
+        """Address of Lightning."""
+        return f"ws://{self.host}/api/v1/lightning/get_text?{query}"
+
+    def slng(self) -> str:
+        """Address of SLNG."""
+        return f"ws://{self.host}/v1/stt/slng/deepgram/nova:3-en"
+
+
+async def narrow_connection(host: str) -> socket.socket:
+    """A connection whose client's side of the kernel's buffers holds next to nothing."""
+    address, port = host.split(":")
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    narrow.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(narrow, (address, int(port)))
+    return narrow
 
 
 @asynccontextmanager

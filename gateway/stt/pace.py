@@ -1,0 +1,60 @@
+"""
+Audio no faster than a vendor takes it: held audio goes out at the pace at which it was spoken.
+
+Some vendors end a session that sends faster than real time, which is what every client does after a slow connect, a
+stall of the network, or a replay.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from gateway.events import RecognizerEvent
+from gateway.stt.base import Recognizer
+from telephony_codecs.formats import AudioFormat
+
+BURST_S = 1.0
+"""What may be sent at once after a pause: what the strictest vendor takes in one message."""
+
+
+class PacedRecognizer:
+    """
+    A `Recognizer` whose `send` waits until its audio is due.
+
+    Args:
+        recognizer: gets everything.
+        audio_format: of the audio that is sent.
+        burst_s: audio that may be ahead of the clock.
+    """
+
+    def __init__(self, recognizer: Recognizer, audio_format: AudioFormat, burst_s: float = BURST_S) -> None:
+        self._recognizer = recognizer
+        self._format = audio_format
+        self._burst_s = burst_s
+        self._loop = asyncio.get_running_loop()
+        self._spoken_at = self._loop.time()
+        """When the audio sent so far would have been spoken, had it come live."""
+
+    async def send(self, audio: bytes) -> None:
+        """Send audio; waits until the pace allows it."""
+        now = self._loop.time()
+        self._spoken_at = max(self._spoken_at, now) + self._format.samples(audio) / self._format.rate_hz
+        ahead_s = self._spoken_at - now - self._burst_s
+        if ahead_s > 0:
+            await asyncio.sleep(ahead_s)
+        await self._recognizer.send(audio)
+
+    async def finalize(self) -> None:
+        """Ask for a final of what was heard so far."""
+        await self._recognizer.finalize()
+
+    async def keepalive(self) -> None:
+        """Say that the session is still wanted."""
+        await self._recognizer.keepalive()
+
+    async def end(self) -> None:
+        """Say that no more audio comes."""
+        await self._recognizer.end()
+
+    def events(self) -> AsyncIterator[RecognizerEvent]:
+        """What the engine says."""
+        return self._recognizer.events()
