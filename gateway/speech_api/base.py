@@ -1,8 +1,9 @@
 """
 The seam between served protocols and their driver.
 
-A protocol file turns one request's query into a `Session`; the driver hands the session what the client and the
-recogniser say, and carries out the actions it answers, in order. Times (`now`, deadlines) are monotonic seconds.
+A protocol file turns one request's query into a `Session`. The driver opens the recogniser that the session asks for,
+hands the session what the client and the recogniser say, and carries out the actions it answers, in order. Times
+(`now`, deadlines) are monotonic seconds.
 """
 
 from collections.abc import Callable, Mapping
@@ -92,8 +93,15 @@ class Session(Protocol):
     """One client's session of a served protocol: no sockets, no clock."""
 
     @property
-    def request(self) -> RecognizerRequest:
-        """What the recogniser is wanted for; its format is the client's."""
+    def request(self) -> RecognizerRequest | None:
+        """
+        What the recogniser is wanted for; its format is the client's. Never changes once known.
+
+        None: the client has yet to say so in a message. The recogniser is opened when it becomes known.
+        """
+
+    def opened(self) -> list[Action]:
+        """The recogniser is open, and has said nothing yet."""
 
     def receive(self, message: str | bytes, now: float) -> list[Action]:
         """The client sent a text or binary message."""

@@ -3,6 +3,8 @@ The driver of a served session: one WebSocket, one protocol, one recogniser.
 
     client ─▶ _read ─▶ session ─▶ inbound ─▶ _feed ─▶ recogniser ─▶ _listen ─▶ session ─▶ outbound ─▶ _write ─▶ client
 
+The recogniser is opened as soon as the session knows for what; what comes earlier waits in `inbound`.
+
 Reading never waits for writing or recognising until a queue is full, because clients exist that send a whole file
 before they read a word. Every decision is the session's; `_apply` carries it out.
 """
@@ -11,17 +13,21 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import structlog
 from aiohttp import WSMsgType, web
 
 from gateway.channels import Channel
 from gateway.errors import GatewayError, RecognizerUnavailable
-from gateway.events import Final, Finished
+from gateway.events import Final, Finished, RecognizerRequest
 from gateway.speech_api.base import (
     CLIENT_LEFT,
     INTERNAL_ERROR,
     NORMAL_CLOSURE,
+    POLICY_VIOLATION,
     Action,
     Close,
     End,
@@ -47,9 +53,26 @@ CLOSE_S = 15.0
 # Large messages are fed in pieces of about a second, so that each is quickly heard.
 _PIECE_BYTES = 16_384
 _CONTROL_BYTES = 64
-_OUTCOMES = {NORMAL_CLOSURE: "completed", CLIENT_LEFT: "client_left", INTERNAL_ERROR: "upstream_error"}
+_OUTCOMES = {
+    NORMAL_CLOSURE: "completed",
+    CLIENT_LEFT: "client_left",
+    POLICY_VIOLATION: "client_error",
+    INTERNAL_ERROR: "upstream_error",
+}
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A recogniser that is open, and what turns the client's audio into its own."""
+
+    recognizer: Recognizer
+    converter: Converter
+
+
+EngineOpener: TypeAlias = Callable[[RecognizerRequest], AbstractAsyncContextManager[Engine]]
+"""Opens the engine for a session's request; entering may raise what `stt.base.Recognizers.open` raises."""
 
 
 class Conversation:
@@ -60,14 +83,13 @@ class Conversation:
         socket: already upgraded, without automatic pongs: they would make the reader wait for the writer.
         abort: cuts the socket's connection at once.
         session: the protocol's state.
-        recognizer: open; released by whoever opened it.
-        converter: from the client's audio to the recogniser's.
+        open_engine: called once, when the session's request is known.
         buffer_bytes: held in each direction before the other side is made to wait.
         route: label of logs and metrics.
 
     Attributes:
         audio_bytes, finals: what passed, for the log.
-        outcome: completed, client_left, upstream_error or gateway_error once `run` has returned.
+        outcome: completed, client_left, client_error, upstream_error or gateway_error once `run` has returned.
     """
 
     def __init__(
@@ -75,8 +97,7 @@ class Conversation:
         socket: web.WebSocketResponse,
         abort: Callable[[], None],
         session: Session,
-        recognizer: Recognizer,
-        converter: Converter,
+        open_engine: EngineOpener,
         *,
         buffer_bytes: int,
         route: str,
@@ -84,12 +105,12 @@ class Conversation:
         self._socket = socket
         self._abort = abort
         self._session = session
-        self._recognizer = recognizer
-        self._converter = converter
+        self._open_engine = open_engine
         self._route = route
         self._inbound: Channel[RecognizerAction] = Channel(buffer_bytes, weight=_weight)
         self._outbound = Outbound(buffer_bytes)
         self._loop = asyncio.get_running_loop()
+        self._is_requested = asyncio.Event()  # the session knows what it wants a recogniser for
         self._reported: set[str] = set()
         self._is_client_gone = False
         self._is_recognizer_lost = False
@@ -104,7 +125,7 @@ class Conversation:
     async def run(self) -> None:
         """Serve the client until the socket is closed and the recogniser needs no more."""
         async with asyncio.TaskGroup() as tasks:
-            others = [tasks.create_task(work()) for work in (self._read, self._feed, self._listen, self._keep_time)]
+            others = [tasks.create_task(work()) for work in (self._read, self._recognize, self._keep_time)]
             try:
                 await self._write()
             finally:
@@ -117,6 +138,8 @@ class Conversation:
 
     async def _apply(self, actions: Sequence[Action]) -> None:
         self._move_alarm()
+        if self._session.request is not None:
+            self._is_requested.set()
         for action in actions:
             match action:
                 case Hear() | Finalize() | KeepAlive() | End():
@@ -176,11 +199,29 @@ class Conversation:
 
     # ── The recogniser ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _feed(self) -> None:
+    async def _recognize(self) -> None:
+        """Open the recogniser once it is known for what, and let it hear and speak."""
+        await self._apply(())  # the request may be known before the client says anything
+        await self._is_requested.wait()
+        assert self._session.request is not None
+        self._expect_recognizer()
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                engine = await stack.enter_async_context(self._open_engine(self._session.request))
+            except GatewayError as error:
+                await self._lose_recognizer(error)
+                return
+            self._waiting_since = None
+            await self._apply(self._session.opened())
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._feed(engine))
+                tasks.create_task(self._listen(engine.recognizer))
+
+    async def _feed(self, engine: Engine) -> None:
         try:
             async for action in self._inbound:
                 self._expect_recognizer()
-                await self._hand_over(action)
+                await self._hand_over(action, engine)
                 self._waiting_since = None
                 if isinstance(action, End):
                     self._has_ended = True
@@ -189,31 +230,32 @@ class Conversation:
         except GatewayError as error:
             await self._lose_recognizer(error)
 
-    async def _hand_over(self, action: RecognizerAction) -> None:
+    async def _hand_over(self, action: RecognizerAction, engine: Engine) -> None:
+        recognizer, converter = engine.recognizer, engine.converter
         match action:
             case Hear(audio=audio):
                 self.audio_bytes += len(audio)
-                await self._send_audio(self._converter.convert(audio))
+                await self._send_audio(recognizer, converter.convert(audio))
             case Finalize():
-                await self._recognizer.finalize()
+                await recognizer.finalize()
             case KeepAlive():
-                await self._recognizer.keepalive()
+                await recognizer.keepalive()
             case End():
-                await self._send_audio(self._converter.flush())
-                await self._recognizer.end()
+                await self._send_audio(recognizer, converter.flush())
+                await recognizer.end()
 
-    async def _send_audio(self, audio: bytes) -> None:
+    async def _send_audio(self, recognizer: Recognizer, audio: bytes) -> None:
         for at in range(0, len(audio), _PIECE_BYTES):
             self._expect_recognizer()
-            await self._recognizer.send(audio[at : at + _PIECE_BYTES])
+            await recognizer.send(audio[at : at + _PIECE_BYTES])
 
     def _expect_recognizer(self) -> None:
         """From now on it has `STALL_S` to make progress."""
         self._waiting_since = self._loop.time()
 
-    async def _listen(self) -> None:
+    async def _listen(self, recognizer: Recognizer) -> None:
         try:
-            async for event in self._recognizer.events():
+            async for event in recognizer.events():
                 self.finals += isinstance(event, Final)
                 await self._apply(self._session.recognized(event, self._loop.time()))
                 if isinstance(event, Finished):

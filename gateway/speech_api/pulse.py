@@ -16,6 +16,8 @@ of either time work, a `finalize` which nothing follows for `finalize_grace_s` a
 the terminal message is sent and the socket lingers for the client to close it. Audio that comes all the same carries
 the session on, and its real end is announced again.
 
+`lightning` is a third, older path of the same session.
+
 Programs on `get_text` read `transcript` from whatever arrives: nothing that lacks it is sent there unasked.
 
 States: OPEN ⇄ LINGERING (terminal message sent on suspicion) → CLOSED, OPEN → ENDING (the client said so) → CLOSED.
@@ -77,13 +79,19 @@ _EOU_MS = (100, 10_000)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PulseConfig:
-    """What the client asked for, and what its path implies."""
+    """
+    What the client asked for, and what its path implies.
+
+    `typed`: results say what they are, in `type` and `status`.
+    """
 
     request: RecognizerRequest
+    typed: bool = True
     finalize: FinalizeMode
     finalize_grace_s: float
     idle_timeout_s: float
     word_fields: tuple[str, ...]
+    word_confidence: bool = True
     utterances: bool
     vad_events: bool
     full_transcript: bool
@@ -100,7 +108,7 @@ def open_get_text(query: Mapping[str, str], settings: SpeechApiSettings, session
     """
     parameters = Parameters(query)
     config = PulseConfig(
-        request=_read_request(parameters),
+        request=read_request(parameters),
         finalize=settings.finalize,
         finalize_grace_s=settings.finalize_grace_s,
         idle_timeout_s=settings.idle_timeout_s,
@@ -124,7 +132,7 @@ def open_live(query: Mapping[str, str], settings: SpeechApiSettings, session_id:
     parameters = Parameters(query)
     _check_model(parameters.text("model"))
     config = PulseConfig(
-        request=_read_request(parameters),
+        request=read_request(parameters),
         finalize="turn",
         finalize_grace_s=settings.finalize_grace_s,
         idle_timeout_s=settings.idle_timeout_s,
@@ -148,11 +156,14 @@ def _check_model(model: str | None) -> None:
         raise RequestRefused(f"{fault}; the streaming endpoint serves model=pulse", code="bad_model")
 
 
-def _read_request(parameters: Parameters) -> RecognizerRequest:
+def read_request(parameters: Parameters) -> RecognizerRequest:
     """
     Read what concerns the recogniser, and check the rest.
 
     Formatting, redaction, keywords and diarization are accepted for compatibility and left to the recogniser.
+
+    Raises:
+        RequestRefused: 400, a parameter is malformed.
     """
     for name in ("format", "punctuate", "capitalize", "itn_normalize", "diarize", "redact_pii", "redact_pci"):
         parameters.flag(name)
@@ -217,6 +228,10 @@ class PulseSession:
         """What the recogniser is wanted for; its format is the client's."""
         return self._config.request
 
+    def opened(self) -> list[Action]:
+        """Nothing to say: this protocol's clients take the upgrade for the beginning."""
+        return []
+
     # ── The client ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def receive(self, message: str | bytes, now: float) -> list[Action]:
@@ -245,7 +260,7 @@ class PulseSession:
     def _receive_control(self, message: str, now: float) -> list[Action]:
         try:
             control = msgspec.json.decode(message, type=_Control)
-        except msgspec.DecodeError:  # not JSON, or JSON of another shape
+        except (msgspec.DecodeError, RecursionError):  # not JSON, or JSON of another shape
             return self._reject("bad_message", "text messages must be JSON objects with a string `type`")
         match control.type:
             case "keepalive":
@@ -357,7 +372,7 @@ class PulseSession:
         if language := final.language or self.request.language:
             more["language"] = language
         for name in self._config.word_fields:
-            more[name] = [_word(word) for word in final.words]
+            more[name] = [_word(word, with_confidence=self._config.word_confidence) for word in final.words]
         if self._config.utterances:
             more["utterances"] = [_utterance(final)] if final.text else []
         return self._result(final.text, is_final=True, is_last=is_last, more=more)
@@ -372,13 +387,13 @@ class PulseSession:
         more: Mapping[str, Any] = {},
     ) -> Say:
         message = {
-            "type": "transcription",
-            "status": "success",
             "session_id": self._session_id,
             "transcript": transcript,
             "is_final": is_final,
             "is_last": is_last,
         }
+        if self._config.typed:
+            message = {"type": "transcription", "status": "success", **message}
         if self._config.transcription:
             message["transcription"] = transcript
         if self._config.full_transcript:
@@ -397,9 +412,9 @@ class PulseSession:
         return [_say({"type": kind, "session_id": self._session_id, "timestamp": round(at_s, 3)})]
 
 
-def _word(word: Word) -> dict[str, Any]:
+def _word(word: Word, *, with_confidence: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {"word": word.word, "start": round(word.start_s, 3), "end": round(word.end_s, 3)}
-    if word.confidence is not None:
+    if with_confidence and word.confidence is not None:
         entry["confidence"] = round(word.confidence, 4)
     return entry
 

@@ -2,15 +2,16 @@
 The door of the served speech APIs: who may come in, with what, and with how many others.
 
 Everything that can be refused is refused before the upgrade, with an HTTP status and a JSON body, because that is the
-only answer every WebSocket client shows its user. The recogniser, too, is opened before the upgrade: a client sends no
-audio before it sees status 101.
+only answer every WebSocket client shows its user. The recogniser, too, is opened before the upgrade, where the request
+says for what: a client sends no audio before it sees status 101.
 """
 
 import asyncio
 import contextlib
+import functools
 import hmac
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from uuid import uuid4
 
 import msgspec
@@ -19,10 +20,14 @@ from aiohttp import web
 from msgspec import structs
 
 from gateway.config import SpeechApiSettings
-from gateway.errors import RecognizerUnavailable
+from gateway.errors import RecognizerProtocolError, RecognizerUnavailable
+from gateway.events import RecognizerRequest
 from gateway.speech_api.base import GOING_AWAY, RequestRefused, Session, SessionFactory
-from gateway.speech_api.conversation import Conversation
+from gateway.speech_api.conversation import Conversation, Engine
+from gateway.speech_api.lightning import open_lightning
 from gateway.speech_api.pulse import open_get_text, open_live
+from gateway.speech_api.slng import HTTP_CODES as SLNG_CODES
+from gateway.speech_api.slng import open_slng
 from gateway.stt.base import Recognizers
 from gateway.telemetry import SPEECH_API_ERRORS, SPEECH_API_SESSIONS
 from telephony_codecs.convert import Converter
@@ -31,6 +36,10 @@ ROUTES: dict[str, tuple[str, SessionFactory]] = {
     "/waves/v1/pulse/get_text": ("pulse", open_get_text),
     "/api/v1/pulse/get_text": ("pulse", open_get_text),  # as the vendor's cookbook has it
     "/waves/v1/stt/live": ("live", open_live),
+    "/api/v1/lightning/get_text": ("lightning", open_lightning),
+    "/waves/v1/lightning/get_text": ("lightning", open_lightning),  # as the vendor's later pages had it
+    "/v1/stt/slng/deepgram/nova:3-en": ("slng", open_slng),
+    "/v1/bridges/unmute/stt/{model:.+}": ("slng", open_slng),  # the same messages for whatever model
 }
 
 # Clients send a few kilobytes at a time; some send a whole second of 48 kHz.
@@ -84,10 +93,10 @@ class SpeechApi:
             session_id = uuid4().hex
             with structlog.contextvars.bound_contextvars(session_id=session_id, route=name):
                 try:
-                    self._authorize(request)
+                    self.authorize(request)
                     now = asyncio.get_running_loop().time()
                     session = open_session(request.query, self._settings, session_id, now)
-                    with self._place():
+                    with self.place():
                         return await self._serve(request, name, session, session_id)
                 except RequestRefused as refusal:
                     return _refuse(name, session_id, refusal)
@@ -99,13 +108,13 @@ class SpeechApi:
         if not socket.can_prepare(request):
             raise RequestRefused("this path speaks WebSocket", code="not_a_websocket", status=426)
         async with contextlib.AsyncExitStack() as stack:
-            client_format = session.request.format
-            format_ = self._recognizers.audio_format(self._settings.profile, client_format)
-            wanted = structs.replace(session.request, format=format_, call_id=session_id)
-            try:
-                recognizer = await stack.enter_async_context(self._recognizers.open(self._settings.profile, wanted))
-            except RecognizerUnavailable as error:
-                raise _unavailable(error) from error
+            open_engine = functools.partial(self._open_engine, session_id=session_id)
+            if session.request is not None:
+                try:
+                    engine = await stack.enter_async_context(open_engine(session.request))
+                except (RecognizerUnavailable, RecognizerProtocolError) as error:
+                    raise _unavailable(error) from error
+                open_engine = functools.partial(_as_it_is, engine)
             try:
                 await socket.prepare(request)
             except ConnectionError as error:
@@ -114,13 +123,19 @@ class SpeechApi:
                 socket,
                 lambda: _abort(request),
                 session,
-                recognizer,
-                Converter(client_format, format_),
+                open_engine,
                 buffer_bytes=self._settings.buffer_mb << 20,
                 route=name,
             )
             await self._run(conversation, name)
         return socket
+
+    @contextlib.asynccontextmanager
+    async def _open_engine(self, request: RecognizerRequest, session_id: str) -> AsyncIterator[Engine]:
+        format_ = self._recognizers.audio_format(self._settings.profile, request.format)
+        wanted = structs.replace(request, format=format_, call_id=session_id)
+        async with self._recognizers.open(self._settings.profile, wanted) as recognizer:
+            yield Engine(recognizer, Converter(request.format, format_))
 
     async def _run(self, conversation: Conversation, name: str) -> None:
         log.info("speech_api_session_started")
@@ -143,11 +158,20 @@ class SpeechApi:
 
     # ── Who may come in ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def _authorize(self, request: web.Request) -> None:
-        """The header first, then `?token=` and `?api_key=` for browsers, which cannot set headers."""
+    def presented_key(self, request: web.Request) -> str:
+        """The header first, then `?token=` and `?api_key=` for browsers, which cannot set headers; may be empty."""
         scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
         presented = bearer.strip() if scheme.lower() == "bearer" else ""
-        presented = presented or request.query.get("token", "") or request.query.get("api_key", "")
+        return presented or request.query.get("token", "") or request.query.get("api_key", "")
+
+    def authorize(self, request: web.Request) -> None:
+        """
+        Let in who has the key.
+
+        Raises:
+            RequestRefused: 401.
+        """
+        presented = self.presented_key(request)
         if not presented and self._settings.anonymous:
             return
         if not presented:
@@ -156,7 +180,7 @@ class SpeechApi:
             raise RequestRefused("the API key is not valid", code="unauthorized", status=401)
 
     @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
+    def place(self) -> Iterator[None]:
         """One of the sessions that may be held at once."""
         if self._is_draining():
             raise RequestRefused("shutting down", code="draining", status=503, retry_after_s=RETRY_AFTER_S)
@@ -169,8 +193,15 @@ class SpeechApi:
             self._held -= 1
 
 
-def _unavailable(error: RecognizerUnavailable) -> RequestRefused:
-    retry_after_s = math.ceil(error.retry_after_s or RETRY_AFTER_S) if error.retryable else None
+@contextlib.asynccontextmanager
+async def _as_it_is(engine: Engine, _request: RecognizerRequest) -> AsyncIterator[Engine]:
+    """An engine that is open already; whoever opened it closes it."""
+    yield engine
+
+
+def _unavailable(error: RecognizerUnavailable | RecognizerProtocolError) -> RequestRefused:
+    asked_s = error.retry_after_s if isinstance(error, RecognizerUnavailable) else None
+    retry_after_s = math.ceil(asked_s or RETRY_AFTER_S) if error.retryable else None
     return RequestRefused("no recogniser is available", code=error.code, status=503, retry_after_s=retry_after_s)
 
 
@@ -186,6 +217,8 @@ def _refuse(name: str, session_id: str, refusal: RequestRefused) -> web.Response
         headers["Upgrade"] = "websocket"
     message = str(refusal)
     body = {"type": "error", "status": "error", "error_code": refusal.code, "message": message, "error": message}
+    if name == "slng":
+        body["code"] = SLNG_CODES.get(refusal.code, refusal.code)
     return web.Response(
         status=refusal.status, headers=headers, body=msgspec.json.encode(body), content_type="application/json"
     )

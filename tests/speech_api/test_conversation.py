@@ -20,7 +20,7 @@ from gateway.speech_api import conversation, pulse
 from gateway.telemetry import SPEECH_API_SESSIONS
 from telephony_codecs.formats import AudioFormat
 from tests.support.scripted_recognizer import ScriptedRecognizer, ScriptedRecognizers
-from tests.support.speech_server import HEADERS, SpeechServer, speech_server
+from tests.support.speech_server import HEADERS, SpeechServer, narrow_connection, speech_server
 from tests.support.wav_file import wav
 
 # Nothing here may take long, whatever it waits for.
@@ -140,13 +140,8 @@ async def _narrow(recognizers: ScriptedRecognizers) -> AsyncIterator[ClientConne
 
 @contextlib.asynccontextmanager
 async def _narrow_client(server: SpeechServer) -> AsyncIterator[ClientConnection]:
-    address, port = server.host.split(":")
-    raw = sockets.socket()
-    raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
-    raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, 4096)
-    raw.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(raw, (address, int(port)))
-    async with client(server.live(), sock=raw, compression=None, max_queue=1) as socket:
+    narrow = await narrow_connection(server.host)
+    async with client(server.live(), sock=narrow, compression=None, max_queue=1) as socket:
         yield socket
 
 

@@ -11,7 +11,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from gateway.errors import RecognizerUnavailable
+from gateway.errors import RecognizerProtocolError, RecognizerUnavailable
 from gateway.events import RecognizerRequest
 from gateway.speech_api.routes import ROUTES
 from gateway.telemetry import SPEECH_API_ERRORS
@@ -26,6 +26,7 @@ class Refusal:
     def __init__(self, status: int, headers: Mapping[str, str], body: dict[str, Any]) -> None:
         self.status = status
         self.headers = headers
+        self.body = body
         self.code = body["error_code"]
         self.message = body["message"]
 
@@ -47,10 +48,43 @@ async def let_in(url: str, headers: dict[str, str] | None = None) -> None:
         assert json.loads(await socket.recv())["is_last"]
 
 
-@pytest.mark.parametrize("path", sorted(ROUTES))
-async def test_every_path_is_served(path: str) -> None:
+@pytest.mark.parametrize("path", sorted(path for path, (name, _) in ROUTES.items() if name != "slng"))
+async def test_every_path_of_the_pulse_family_is_served(path: str) -> None:
     async with speech_server(ScriptedRecognizers()) as server:
         await let_in(f"ws://{server.host}{path}?model=pulse&token={TOKEN}")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/stt/slng/deepgram/nova:3-en",
+        "/v1/stt/slng/deepgram/nova%3A3-en",
+        "/v1/stt/slng/deepgram/nova%3a3-en",
+        "/v1/bridges/unmute/stt/slng/deepgram/nova:3-en",
+        "/v1/bridges/unmute/stt/slng/deepgram/nova%3A3-en",
+        "/v1/bridges/unmute/stt/any/model:at-all",
+    ],
+)
+async def test_slng_is_served_whichever_way_the_colon_is_written(path: str) -> None:
+    async with speech_server(ScriptedRecognizers()) as server, connected(f"ws://{server.host}{path}") as socket:
+        await socket.send('{"type":"init","config":{}}')
+        assert json.loads(await socket.recv())["type"] == "ready"
+
+
+async def test_other_models_of_slng_are_not_found() -> None:
+    async with speech_server(ScriptedRecognizers()) as server:
+        with pytest.raises(InvalidStatus) as caught:
+            await connected(f"ws://{server.host}/v1/stt/slng/deepgram/nova-3")
+    assert caught.value.response.status_code == 404
+
+
+async def test_refusals_of_slng_have_the_vendors_codes() -> None:
+    async with speech_server(ScriptedRecognizers(), max_sessions=1) as server:
+        wrong = await refused(server.slng(), {"Authorization": "Bearer wrong"})
+        async with connected(server.slng()):
+            late = await refused(server.slng())
+    assert (wrong.status, wrong.body["code"]) == (401, "auth_error")
+    assert (late.status, late.body["code"]) == (429, "rate_limit_exceeded")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +173,15 @@ async def test_a_recogniser_that_refuses_is_a_503_before_the_upgrade() -> None:
         refusal = await refused(server.live())
     assert (refusal.status, refusal.code, refusal.headers["retry-after"]) == (503, "no_capacity", "7")
     assert "secret" not in refusal.message
+
+
+async def test_a_recogniser_that_makes_no_sense_is_a_503_that_does_not_invite_to_come_again() -> None:
+    recognizers = ScriptedRecognizers()
+    recognizers.refusal = RecognizerProtocolError("secret")
+    async with speech_server(recognizers) as server:
+        refusal = await refused(server.live())
+    assert (refusal.status, refusal.code) == (503, "recognizer_protocol_error")
+    assert "retry-after" not in refusal.headers
 
 
 async def test_a_final_refusal_does_not_invite_to_come_again() -> None:
