@@ -30,6 +30,7 @@ from gateway.events import (
     CallGap,
     CallInfo,
     CallStarted,
+    CallTranscript,
     DigitPressed,
     Hearing,
     MarkReached,
@@ -49,6 +50,8 @@ from gateway.events import (
 )
 from gateway.media.timeline import Gap
 from gateway.pipeline import TrackPipeline
+from gateway.post_call import PostCall
+from gateway.recording.keeper import CallRecording
 from gateway.stt.base import Recognizers
 from gateway.stt.session import TrackSession
 from gateway.transcript.assembler import Transcript
@@ -100,6 +103,7 @@ class Call:
         dialect: of the platform at the other end.
         socket: already upgraded; the call closes it.
         recognizers, sink: the rooms behind it.
+        post_call: what is done with its recording; None: it is not recorded.
     """
 
     def __init__(
@@ -112,6 +116,7 @@ class Call:
         sink: EventSink,
         stt: SttSettings,
         limits: LimitSettings,
+        post_call: PostCall | None = None,
     ) -> None:
         self.call_id = call_id
         self._dialect = dialect
@@ -120,6 +125,10 @@ class Call:
         self._sink = sink
         self._stt = stt
         self._limits = limits
+        self._post_call = post_call
+        self._recording: CallRecording | None = None
+        self._language: str | None = None
+        self._patience: asyncio.Timeout | None = None  # with the transcript of the recording
         self._events: Channel[CallEvent] = Channel(EVENTS_HELD)
         self._pipelines: dict[Track, TrackPipeline] = {}
         self._speakers: dict[Track, str] = dict(SPEAKERS)
@@ -148,9 +157,12 @@ class Call:
                         log.exception("call_failed", exc_info=error)
                         await self._close_socket(end.close_code)
                     if self._info is not None:
+                        await self._transcribe_recording(end)
                         await self._events.put(self._ended(end))
                     self._events.close()
             finally:
+                if self._recording is not None:
+                    self._recording.discard()  # at once: a few files, and nobody may be left to wait for it
                 telemetry.CALLS_ACTIVE.labels(self._dialect.name).dec()
                 self._log_end(end)
 
@@ -161,6 +173,9 @@ class Call:
             self._stopped = _End(outcome, reason, close_code)
             if self._reader is not None:
                 self._reader.cancel()
+        if self._patience is not None:
+            self._patience.reschedule(0)
+            self._patience = None
 
     async def _serve(self, background: asyncio.TaskGroup) -> _End:
         """Read the call to its end while its recognisers work; returns once they have said everything."""
@@ -172,6 +187,8 @@ class Call:
             background.create_task(self._close_socket(end.close_code), name="close")
             for pipeline in self._pipelines.values():
                 await self._report_lost(pipeline.track, pipeline.finish())
+            if self._recording is not None:
+                self._recording.close()
         return self._judge(end)
 
     async def _read_until_stopped(self, tasks: asyncio.TaskGroup) -> _End:
@@ -284,7 +301,7 @@ class Call:
 
     async def _start(self, started: StreamStarted, tasks: asyncio.TaskGroup) -> None:
         parameters = dict(started.parameters)
-        language = parameters.pop("gw_language", "") or None
+        self._language = parameters.pop("gw_language", "") or None
         self._profile = self._chosen_profile(parameters.pop("gw_profile", ""))
         for track in Track:
             self._speakers[track] = parameters.pop(f"gw_speaker_{track}", "") or SPEAKERS[track]
@@ -298,8 +315,11 @@ class Call:
             to_number=started.to_number,
             metadata=parameters,
         )
+        if self._post_call is not None:
+            self._recording = self._post_call.record(self.call_id, started.format)
+            tasks.create_task(self._recording.run(), name="recording")
         for track in started.tracks:
-            pipeline = self._make_pipeline(track, started, language)
+            pipeline = self._make_pipeline(track, started)
             self._pipelines[track] = pipeline
             tasks.create_task(pipeline.session.run(), name=f"stt-{track}")
         self._started.set()
@@ -309,16 +329,18 @@ class Call:
         )
 
     def _chosen_profile(self, wanted: str) -> str:
-        if not wanted or wanted in self._stt.profiles:
-            return wanted or self._stt.default
+        if not wanted:
+            return self._stt.default
+        if wanted in self._stt.profiles and not self._stt.profiles[wanted].is_batch:
+            return wanted
         log.warning("call_profile_unknown", used=self._stt.default)
         return self._stt.default
 
-    def _make_pipeline(self, track: Track, started: StreamStarted, language: str | None) -> TrackPipeline:
+    def _make_pipeline(self, track: Track, started: StreamStarted) -> TrackPipeline:
         profile = self._stt.profiles[self._profile]
         request = RecognizerRequest(
             format=started.format,
-            language=language,
+            language=self._language,
             call_id=self.call_id,
             track=track,
             platform_call_id=self._call.platform_call_id,
@@ -334,7 +356,8 @@ class Call:
             keepalive_s=profile.keepalive_s,
             chunk_ms=profile.chunk_ms,
         )
-        return TrackPipeline(track, started, session, profile.chunk_ms)
+        tap = self._recording.tap(track) if self._recording else None
+        return TrackPipeline(track, started, session, profile.chunk_ms, tap)
 
     # ── what comes of it ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -400,6 +423,35 @@ class Call:
         await self._events.put(
             CallGap(call=self._call, sequence=None, track=track, start_s=start_s, end_s=end_s, reason=reason)
         )
+
+    async def _transcribe_recording(self, end: _End) -> None:
+        """Publish `call.transcript` if the recording's transcript comes in time; `stop` ends the wait."""
+        if self._post_call is None or self._recording is None:
+            return
+        if end.reason == "shutdown":
+            self._post_call.give_up("shutdown")
+            return
+        try:
+            async with asyncio.timeout(self._post_call.timeout_s) as self._patience:
+                transcript = await self._post_call.transcribe(self._recording, self._language)
+        except TimeoutError:
+            self._post_call.give_up("timeout")
+            return
+        finally:
+            self._patience = None
+        if transcript is not None:
+            await self._events.put(
+                CallTranscript(
+                    call=self._call,
+                    sequence=None,
+                    provider=self._post_call.profile,
+                    text=transcript.text,
+                    language=transcript.language,
+                    duration_s=transcript.duration_s,
+                    utterances=transcript.utterances,
+                    words=transcript.words,
+                )
+            )
 
     def _judge(self, end: _End) -> _End:
         """A call that the platform completed has still failed if not all of it could be transcribed."""

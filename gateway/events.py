@@ -201,6 +201,62 @@ class RecognizerLost(msgspec.Struct, frozen=True, kw_only=True):
 
 TrackEvent: TypeAlias = Hearing | Segment | Untranscribed | RecognizerLost
 
+# ── Recordings: what was recognised in a whole recording at once; seconds count from its beginning ───────────────
+
+
+class RecordingRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What is wanted of a recording. Options that are None are left to the recogniser.
+
+    Args:
+        headerless: what the bytes are, if they have no container.
+        apart: hear each of two channels alone (left inbound, right outbound), instead of both together.
+        language: code as the caller gave it, such as `en`.
+        word_times: words with their times, not only text.
+        diarize: say who speaks.
+        gender, emotion: say what the voices tell, where the recogniser can.
+        options: further parameters, for recognisers that know them.
+    """
+
+    headerless: AudioFormat | None = None
+    apart: bool = False
+    language: str | None = None
+    word_times: bool = False
+    diarize: bool = False
+    gender: bool = False
+    emotion: bool = False
+    options: Mapping[str, str] = {}
+
+
+class SpokenWord(Word, frozen=True, kw_only=True, gc=False):
+    """A word of a recording. `speaker` is the recogniser's own number; `track` is known where channels are apart."""
+
+    speaker: int | None = None
+    track: Track | None = None
+
+
+class SpokenUtterance(msgspec.Struct, frozen=True, kw_only=True):
+    """A sentence or turn of a recording; `speaker` and `track` as in `SpokenWord`."""
+
+    text: str
+    start_s: float
+    end_s: float
+    speaker: int | None = None
+    track: Track | None = None
+
+
+class RecordingTranscript(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a recogniser said about a recording. What it did not say is None or empty."""
+
+    text: str
+    words: tuple[SpokenWord, ...] = ()
+    utterances: tuple[SpokenUtterance, ...] = ()
+    language: str | None = None
+    duration_s: float | None = None
+    gender: str | None = None
+    emotions: Mapping[str, float] | None = None
+
+
 # ── Call events: what webhooks and screens receive; seconds count from the stream's first sample ─────────────────
 
 
@@ -322,6 +378,23 @@ class Utterance(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     start_s: float
     end_s: float
+
+
+class CallTranscript(CallEvent, frozen=True, kw_only=True):
+    """
+    The call's recording, transcribed as a whole after the call by `provider`; comes before `call.ended`.
+
+    `speaker` in words and utterances is the recogniser's number, `track` the call's, each where it is known.
+    """
+
+    type: ClassVar[str] = "call.transcript"
+
+    provider: str
+    text: str
+    language: str | None
+    duration_s: float | None
+    utterances: tuple[SpokenUtterance, ...]
+    words: tuple[SpokenWord, ...]
 
 
 class TrackSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,6 @@
-"""The way of one track's audio: timeline → joiner → recogniser session; and what is known about it."""
+"""The way of one track's audio: timeline → joiner → recogniser session (and recording); what is known about it."""
+
+from collections.abc import Callable
 
 from gateway import telemetry
 from gateway.events import AudioReceived, StreamStarted, Track, TrackSummary
@@ -9,13 +11,25 @@ from gateway.transcript.assembler import Transcript
 
 
 class TrackPipeline:
-    """One track of one call. `audio_s` arrived, `lost_s` never did, `untranscribed_s` met no recogniser."""
+    """
+    One track of one call. `audio_s` arrived, `lost_s` never did, `untranscribed_s` met no recogniser.
 
-    def __init__(self, track: Track, started: StreamStarted, session: TrackSession, chunk_ms: int) -> None:
+    `tap`: given every chunk that the session is given; must not wait.
+    """
+
+    def __init__(
+        self,
+        track: Track,
+        started: StreamStarted,
+        session: TrackSession,
+        chunk_ms: int,
+        tap: Callable[[Stretch], None] | None = None,
+    ) -> None:
         self.track = track
         self.session = session
         self.audio_s = self.lost_s = self.untranscribed_s = 0.0
         self._format = started.format
+        self._tap = tap
         chunk_bytes = started.format.rate_hz * chunk_ms // 1000 * started.format.bytes_per_sample
         self._joiner = Joiner(chunk_bytes, started.format.bytes_per_sample)
         self._timeline: Timeline | None = None
@@ -31,7 +45,7 @@ class TrackPipeline:
         """The stream is over: everything that is held goes to the recogniser."""
         gaps = self._pass_on(self._timeline.flush()) if self._timeline else []
         for chunk in self._joiner.flush():
-            self.session.feed(chunk)
+            self._feed(chunk)
         self.session.close()
         return gaps
 
@@ -53,13 +67,18 @@ class TrackPipeline:
             finals=transcript.segments(self.track),
         )
 
+    def _feed(self, chunk: Stretch) -> None:
+        self.session.feed(chunk)
+        if self._tap is not None:
+            self._tap(chunk)
+
     def _pass_on(self, pieces: list[Piece]) -> list[Gap]:
         gaps: list[Gap] = []
         for piece in pieces:
             match piece:
                 case Stretch():
                     for chunk in self._joiner.add(piece):
-                        self.session.feed(chunk)
+                        self._feed(chunk)
                 case Gap():
                     telemetry.MEDIA_GAP_SECONDS.labels(piece.kind).inc(self.seconds(piece.samples))
                     if piece.kind is GapKind.LOST:

@@ -19,9 +19,13 @@ from gateway.config import Settings
 from gateway.engines.pool import SPHINX, EnginePool
 from gateway.errors import UnavailableError
 from gateway.outbox import Outbox
+from gateway.post_call import PostCall
 from gateway.recovery import end_orphans
+from gateway.speech_api.overview import Overview
 from gateway.speech_api.routes import SpeechApi
+from gateway.speech_api.uploads import Uploads
 from gateway.stt.profiles import ProfiledRecognizers
+from gateway.stt.recordings import ProfiledRecordings
 from gateway.twilio_routes import TwilioRoutes
 
 log = structlog.get_logger()
@@ -73,10 +77,14 @@ async def serving(settings: Settings, *, engine: str = SPHINX) -> AsyncIterator[
         await end_orphans(outbox)
         recognizers = ProfiledRecognizers(settings.stt.profiles, engines.open)
         app = web.Application(middlewares=[_one_edge], client_max_size=MAX_BODY_BYTES)
-        TwilioRoutes(settings, calls, recognizers, outbox).add_to(app)
+        recordings = ProfiledRecordings(settings.stt.profiles, recognizers, settings.batch)
+        TwilioRoutes(settings, calls, recognizers, outbox, _post_call(settings, recordings)).add_to(app)
         if settings.speech_api.enabled:
-            is_draining = lambda: calls.is_draining  # noqa: E731
-            SpeechApi(settings.speech_api, recognizers, token, is_draining=is_draining).add_to(app)
+            streams = SpeechApi(settings.speech_api, recognizers, token, is_draining=lambda: calls.is_draining)
+            streams.add_to(app)
+            profile = settings.speech_api.batch_profile or settings.speech_api.profile
+            Uploads(streams, recordings, profile, settings.batch, settings.data_dir / "uploads").add_to(app)
+            Overview(streams, settings.speech_api, settings.stt.profiles).add_to(app)
         _Health(calls, outbox).add_to(app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=HANDLERS_S)
         await runner.setup()
@@ -92,6 +100,15 @@ async def serving(settings: Settings, *, engine: str = SPHINX) -> AsyncIterator[
         finally:
             await runner.cleanup()
     log.info("gateway_stopped")
+
+
+def _post_call(settings: Settings, recordings: ProfiledRecordings) -> PostCall | None:
+    name = settings.post_call.profile
+    if name is None:
+        return None
+    # A batch service tells speakers apart by itself; a recogniser of live audio hears each track alone.
+    apart = not settings.stt.profiles[name].is_batch
+    return PostCall(settings.post_call, recordings, settings.data_dir / "recordings", apart=apart)
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> tuple[str, int]:

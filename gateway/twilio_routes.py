@@ -15,6 +15,7 @@ from gateway.config import Settings
 from gateway.dialects import twilio_signature, twiml
 from gateway.dialects.twilio import TwilioDialect
 from gateway.errors import CapacityError
+from gateway.post_call import PostCall
 from gateway.stt.base import Recognizers
 
 log = structlog.get_logger()
@@ -34,11 +35,19 @@ class TwilioRoutes:
     webhooks); a stream too many, or while draining, 503 with Retry-After.
     """
 
-    def __init__(self, settings: Settings, calls: Calls, recognizers: Recognizers, sink: EventSink) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        calls: Calls,
+        recognizers: Recognizers,
+        sink: EventSink,
+        post_call: PostCall | None = None,
+    ) -> None:
         self._settings = settings
         self._calls = calls
         self._recognizers = recognizers
         self._sink = sink
+        self._post_call = post_call
 
     def add_to(self, app: web.Application) -> None:
         """Register the routes."""
@@ -105,6 +114,7 @@ class TwilioRoutes:
                     sink=self._sink,
                     stt=self._settings.stt,
                     limits=limits,
+                    post_call=self._post_call,
                 )
                 await self._calls.run(call)
                 return socket

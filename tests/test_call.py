@@ -384,3 +384,13 @@ async def test_a_store_that_refuses_an_event_ends_that_call_only() -> None:
             await guilty.closed()
     assert ended.call.platform_call_id == "CA-innocent"
     assert "call_failed" in [entry["event"] for entry in logs]
+
+
+async def test_a_profile_for_recordings_cannot_hear_a_call() -> None:
+    batch = {"kind": "pulse-batch", "url": "https://stt.example.com/"}
+    async with line(stt={"profiles": {"batch": batch}}) as server, server.phone() as phone:
+        await phone.start(gw_profile="batch")
+        await phone.media(5)
+        (await server.recognizers.session()).say(Final(text="hello", start_s=0.0, end_s=0.1))
+        (final,) = await server.sink.wait_for(TranscriptFinal)
+    assert final.provider == "local"

@@ -63,6 +63,8 @@ def test_every_fault_is_reported_at_once_by_name() -> None:
         ("STT__DEFAULT", "nowhere", "is not defined"),
         ("STT__PROFILES__P__KIND", "morse", "Input should be"),
         ("SPEECH_API__PROFILE", "nowhere", "is not defined"),
+        ("SPEECH_API__BATCH_PROFILE", "nowhere", "is not defined"),
+        ("POST_CALL__PROFILE", "nowhere", "is not defined"),
         ("TWILIO__THEN", "<Say>", "not well-formed TwiML"),
         ("TWILIO__THEN", "no verb at all", "must hold a verb"),
         ("HOST", "0.0.0.0", "twilio.auth_token is needed"),
@@ -71,6 +73,28 @@ def test_every_fault_is_reported_at_once_by_name() -> None:
 )
 def test_a_setting_that_cannot_work_is_refused(name: str, value: str, fault: str) -> None:
     assert any(fault in each for each in faults(**{name: value}))
+
+
+BATCH = {
+    "GATEWAY_STT__PROFILES__B__KIND": "pulse-batch",
+    "GATEWAY_STT__PROFILES__B__URL": "https://stt.example.com/waves/v1/pulse/get_text",
+}
+
+
+@pytest.mark.parametrize("name", ["STT__DEFAULT", "SPEECH_API__PROFILE"])
+def test_a_profile_for_recordings_is_refused_where_live_audio_comes(name: str) -> None:
+    with pytest.raises(ConfigError, match="takes recordings, not live audio"):
+        config.load(environ=BATCH | {f"GATEWAY_{name}": "b"})
+
+
+def test_a_profile_for_recordings_is_taken_where_recordings_come() -> None:
+    environ = BATCH | {"GATEWAY_SPEECH_API__BATCH_PROFILE": "b", "GATEWAY_POST_CALL__PROFILE": "b"}
+    assert config.load(environ=environ).stt.profiles["b"].is_batch
+
+
+def test_a_profile_for_recordings_has_an_http_address() -> None:
+    with pytest.raises(ConfigError, match="url must be a http:// or https:// URL"):
+        config.load(environ=BATCH | {"GATEWAY_STT__PROFILES__B__URL": "wss://stt.example.com/"})
 
 
 def test_listening_beyond_loopback_without_signatures_must_be_asked_for() -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHARED = {"events", "errors", "config", "channels", "telemetry", "guard"}
-ROOMS = {"dialects", "media", "stt", "engines", "speech_api", "transcript", "outbox", "simulate"}
+SHARED = {"events", "errors", "config", "channels", "telemetry", "guard", "fetch", "recordings"}
+ROOMS = {"dialects", "media", "stt", "engines", "speech_api", "transcript", "outbox", "simulate", "recording"}
 NEIGHBOURS = {
     "stt": ("media.timeline",),  # a track's session takes the timeline's stretches
+    "recording": ("media.timeline",),  # it keeps the stretches that recognisers are given
     "speech_api": ("stt.base",),  # its clients are served through the same seam as phone calls
     "simulate": ("dialects.twilio_signature",),  # the softphone signs as the platform does
 }
@@ -20,10 +21,26 @@ PURE = [
     "gateway/events.py",
     "gateway/errors.py",
     "gateway/stt/protocol.py",
+    "gateway/stt/batch.py",
+    "gateway/stt/parts.py",
     "gateway/stt/pulse.py",
+    "gateway/stt/query.py",
+    "gateway/stt/deepgram.py",
+    "gateway/stt/assemblyai.py",
+    "gateway/stt/openai.py",
+    "gateway/stt/lightning.py",
+    "gateway/stt/slng.py",
+    "gateway/stt/wire.py",
+    "gateway/stt/speechmatics.py",
+    "gateway/stt/soniox.py",
+    "gateway/stt/vosk.py",
     "gateway/stt/clock.py",
     "gateway/speech_api/pulse.py",
+    "gateway/speech_api/lightning.py",
+    "gateway/speech_api/slng.py",
     "gateway/speech_api/parameters.py",
+    "gateway/speech_api/prerecorded.py",
+    "gateway/speech_api/capabilities.py",
     "gateway/speech_api/riff.py",
     "gateway/engines/endpointing.py",
     "gateway/engines/wire.py",
@@ -82,5 +99,5 @@ def test_the_codecs_folder_does_not_shadow_the_standard_library() -> None:
 
 
 def test_lock_files_name_no_index() -> None:
-    for name in ("requirements.lock", "requirements-test.lock"):
-        assert "://" not in (ROOT / name).read_text()
+    locks = [*ROOT.glob("*.lock"), *ROOT.glob("tests/environments/*.lock"), ROOT / "tests/node/package-lock.json"]
+    assert [path.name for path in locks if "://" in path.read_text()] == []

@@ -50,6 +50,8 @@ def _summary(kind: str, data: dict[str, Any]) -> str:
             whole = "complete" if data["complete"] else "not complete"
             length = "? s" if data["duration_s"] is None else f"{data['duration_s']:.2f} s"
             return f"{length}, {finals} finals, {data['outcome']} ({data['reason']}), {whole}"
+        case "call.transcript":
+            return f"{data['provider']}, {len(data['words'])} words: {data['text']}"
         case "call.gap":
             return (
                 f"{data['start_s']:6.2f} s  {data['track']}, {data['end_s'] - data['start_s']:.2f} s: {data['reason']}"
