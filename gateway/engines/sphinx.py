@@ -6,7 +6,7 @@ from statistics import mean
 import pocketsphinx
 
 from gateway.engines.base import Engine
-from gateway.engines.decoder import FORMAT, Decoder
+from gateway.engines.decoder import FORMAT, Band, Decoder
 from gateway.engines.endpointing import FRAME_MS, Endpointer, Turn
 from gateway.events import (
     Final,
@@ -36,7 +36,7 @@ _LONGEST_FINAL_S = 30.0
 
 class SphinxEngines:
     """
-    Opens engines and keeps their decoders for reuse; loading one takes about 0.3 s and 60 MB.
+    Opens engines and keeps their decoders for reuse, by band; loading one takes about 0.3 s and 60 MB.
 
     Args:
         pause_ms: silence that ends an utterance unless the request says otherwise.
@@ -44,19 +44,22 @@ class SphinxEngines:
 
     def __init__(self, pause_ms: int) -> None:
         self._pause_ms = pause_ms
-        first = Decoder()
+        first = Decoder(Band.TELEPHONE)
         self._lm = first.lm
-        self._free = [first]
+        self._free: dict[Band, list[Decoder]] = {band: [] for band in Band}
+        self._free[first.band].append(first)
 
     def open(self, request: RecognizerRequest) -> "SphinxEngine":
-        """A session of its own. Loads a decoder if every loaded one is taken."""
-        decoder = self._free.pop() if self._free else Decoder(self._lm)
+        """A session of its own. Loads a decoder if every loaded one for the format's band is taken."""
+        band = Band.of(request.format)
+        free = self._free[band]
+        decoder = free.pop() if free else Decoder(band, self._lm)
         return SphinxEngine(decoder, request, self._pause_ms)
 
     def close(self, engine: Engine) -> None:
         """Take the engine's decoder back, whatever the engine's state; it is not used again."""
         assert isinstance(engine, SphinxEngine)
-        self._free.append(engine.decoder)
+        self._free[engine.decoder.band].append(engine.decoder)
 
 
 class SphinxEngine:
@@ -64,7 +67,7 @@ class SphinxEngine:
     One session; see `base.Engine`.
 
     Args:
-        decoder: for this session alone while it lasts; reset here.
+        decoder: of the format's band, for this session alone while it lasts; reset here.
         request: format and options. Other languages than English are recognised as English.
         pause_ms: silence that ends an utterance when the request has no `eou_timeout_ms`.
 

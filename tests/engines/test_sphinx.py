@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gateway.engines import sphinx
-from gateway.engines.decoder import Decoder
+from gateway.engines.decoder import Band, Decoder
 from gateway.engines.sphinx import SphinxEngine, SphinxEngines
 from gateway.events import Final, Finished, Partial, RecognizerEvent, RecognizerRequest, SpeechEnded, SpeechStarted
 from telephony_codecs import mulaw
@@ -150,7 +150,7 @@ def test_a_session_does_not_depend_on_the_ones_before_it(
     hear(used, chunks(seconds(caller, 8.2, 10.5)))
     engines.close(used)
     again = recognise(engines, chunks(sentence))
-    new = SphinxEngine(Decoder(), REQUEST, pause_ms=600)
+    new = SphinxEngine(Decoder(Band.TELEPHONE), REQUEST, pause_ms=600)
     assert [*hear(new, chunks(sentence)), *new.end()] == again == sentence_events
 
 
