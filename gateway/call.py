@@ -2,7 +2,7 @@
 One phone call: from the first message on its socket to `call.ended`.
 
 The call owns everything that lives as long as it does: the reader of the socket, one pipeline and recogniser session
-per track, the publisher of its events, the watch over its silence. They are tasks of its groups; when `run` returns,
+per track, the reporter of its events, the watch over its silence. They are tasks of its groups; when `run` returns,
 none is left. Its end is a value (`_End`), not an exception; a failing recogniser never ends it.
 """
 
@@ -11,26 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Protocol
 
 import structlog
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
-from msgspec import structs
 
 from gateway import telemetry
-from gateway.channels import Channel
 from gateway.config import LimitSettings, SttSettings
 from gateway.dialects.base import Dialect
 from gateway.errors import DialectError
 from gateway.events import (
     AudioReceived,
-    CallDtmf,
-    CallEnded,
-    CallEvent,
-    CallGap,
     CallInfo,
-    CallStarted,
-    CallTranscript,
     DigitPressed,
     Hearing,
     MarkReached,
@@ -39,12 +30,9 @@ from gateway.events import (
     Segment,
     StreamStarted,
     StreamStopped,
-    SttDegraded,
     TelephonyEvent,
     Track,
     TrackEvent,
-    TranscriptFinal,
-    TranscriptPartial,
     UnknownMessage,
     Untranscribed,
 )
@@ -52,27 +40,15 @@ from gateway.media.timeline import Gap
 from gateway.pipeline import TrackPipeline
 from gateway.post_call import PostCall
 from gateway.recording.keeper import CallRecording
+from gateway.reporter import CallReporter, EventSink
 from gateway.stt.base import Recognizers
 from gateway.stt.session import TrackSession
-from gateway.transcript.assembler import Transcript
 
 log = structlog.get_logger()
 
 SPEAKERS: Mapping[Track, str] = {Track.INBOUND: "caller", Track.OUTBOUND: "agent"}
-EVENTS_HELD = 256
-"""Events of one call that may wait for the store; then its recognisers wait, and nothing else does."""
 CLOSE_S = 5.0
 """How long the platform may take to answer our close frame."""
-
-
-class EventSink(Protocol):
-    """Where a call's events go; `gateway.outbox` is one."""
-
-    async def publish(self, event: CallEvent) -> object:
-        """Keep a durable event; returns once it is on disk."""
-
-    def offer(self, event: TranscriptPartial) -> None:
-        """Show a partial to whoever listens now."""
 
 
 class Outcome(StrEnum):
@@ -122,18 +98,15 @@ class Call:
         self._dialect = dialect
         self._socket = socket
         self._recognizers = recognizers
-        self._sink = sink
         self._stt = stt
         self._limits = limits
         self._post_call = post_call
         self._recording: CallRecording | None = None
         self._language: str | None = None
         self._patience: asyncio.Timeout | None = None  # with the transcript of the recording
-        self._events: Channel[CallEvent] = Channel(EVENTS_HELD)
+        self._report = CallReporter(sink)
         self._pipelines: dict[Track, TrackPipeline] = {}
-        self._speakers: dict[Track, str] = dict(SPEAKERS)
-        self._transcript = Transcript()
-        self._info: CallInfo | None = None
+        self._has_crashed = False
         self._profile = stt.default
         self._origin_ms: int | None = None
         self._started = asyncio.Event()
@@ -149,17 +122,18 @@ class Call:
             end = _End(Outcome.INDETERMINATE, "cancelled")
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._publish(), name="publisher")
+                    tasks.create_task(self._report.run(), name="reporter")
                     try:
                         end = await self._serve(tasks)
                     except Exception as error:
                         end = _End(Outcome.GATEWAY_ERROR, "internal_error", WSCloseCode.INTERNAL_ERROR)
+                        self._has_crashed = True
                         log.exception("call_failed", exc_info=error)
                         await self._close_socket(end.close_code)
-                    if self._info is not None:
+                    if self._report.has_started:
                         await self._transcribe_recording(end)
-                        await self._events.put(self._ended(end))
-                    self._events.close()
+                        await self._report_end(end)
+                    self._report.close()
             finally:
                 if self._recording is not None:
                     self._recording.discard()  # at once: a few files, and nobody may be left to wait for it
@@ -236,15 +210,7 @@ class Call:
             case StreamStarted():
                 await self._start(event, tasks)
             case DigitPressed():
-                await self._events.put(
-                    CallDtmf(
-                        call=self._call,
-                        sequence=None,
-                        track=event.track,
-                        digit=event.digit,
-                        at_s=self._duration_s,
-                    )
-                )
+                await self._report.digit(event, self._duration_s)
             case StreamStopped():
                 return _End(Outcome.COMPLETED, "stop")
             case UnknownMessage():
@@ -303,9 +269,8 @@ class Call:
         parameters = dict(started.parameters)
         self._language = parameters.pop("gw_language", "") or None
         self._profile = self._chosen_profile(parameters.pop("gw_profile", ""))
-        for track in Track:
-            self._speakers[track] = parameters.pop(f"gw_speaker_{track}", "") or SPEAKERS[track]
-        self._info = CallInfo(
+        speakers = {track: parameters.pop(f"gw_speaker_{track}", "") or SPEAKERS[track] for track in Track}
+        info = CallInfo(
             id=self.call_id,
             platform=self._dialect.name,
             platform_call_id=started.platform_call_id,
@@ -315,6 +280,7 @@ class Call:
             to_number=started.to_number,
             metadata=parameters,
         )
+        await self._report.started(info, started, profile=self._profile, speakers=speakers)
         if self._post_call is not None:
             self._recording = self._post_call.record(self.call_id, started.format)
             tasks.create_task(self._recording.run(), name="recording")
@@ -324,9 +290,6 @@ class Call:
             tasks.create_task(pipeline.session.run(), name=f"stt-{track}")
         self._started.set()
         log.info("call_started", stream_id=started.stream_id, tracks=list(started.tracks), profile=self._profile)
-        await self._events.put(
-            CallStarted(call=self._call, sequence=None, tracks=started.tracks, audio=str(started.format))
-        )
 
     def _chosen_profile(self, wanted: str) -> str:
         if not wanted:
@@ -343,8 +306,8 @@ class Call:
             language=self._language,
             call_id=self.call_id,
             track=track,
-            platform_call_id=self._call.platform_call_id,
-            metadata=self._call.metadata,
+            platform_call_id=self._report.call.platform_call_id,
+            metadata=self._report.call.metadata,
         )
         session = TrackSession(
             self._recognizers,
@@ -364,65 +327,20 @@ class Call:
     async def _heard(self, track: Track, event: TrackEvent) -> None:
         match event:
             case Hearing():
-                self._sink.offer(
-                    TranscriptPartial(
-                        call=self._call,
-                        sequence=None,
-                        track=track,
-                        speaker=self._speakers[track],
-                        text=event.text,
-                        start_s=event.start_s,
-                        provider=self._profile,
-                    )
-                )
+                self._report.hearing(track, event)
             case Segment():
-                await self._report_segment(track, event)
+                await self._report.segment(track, event)
             case Untranscribed():
                 self._pipelines[track].untranscribed_s += event.end_s - event.start_s
-                await self._report_gap(track, event.start_s, event.end_s, event.reason)
+                await self._report.gap(track, event.start_s, event.end_s, event.reason)
             case RecognizerLost():
-                await self._events.put(
-                    SttDegraded(
-                        call=self._call,
-                        sequence=None,
-                        track=track,
-                        provider=self._profile,
-                        reason=event.reason,
-                        at_s=event.at_s,
-                    )
-                )
-
-    async def _report_segment(self, track: Track, segment: Segment) -> None:
-        speaker = self._speakers[track]
-        self._transcript.add(track, speaker, segment)
-        telemetry.SEGMENTS.labels(self._profile, str(segment.forced).lower()).inc()
-        await self._events.put(
-            TranscriptFinal(
-                call=self._call,
-                sequence=None,
-                track=track,
-                speaker=speaker,
-                text=segment.text,
-                start_s=segment.start_s,
-                end_s=segment.end_s,
-                language=segment.language,
-                confidence=segment.confidence,
-                words=segment.words,
-                provider=self._profile,
-                forced=segment.forced,
-            )
-        )
+                await self._report.recognizer_lost(track, event)
 
     async def _report_lost(self, track: Track, gaps: list[Gap]) -> None:
         for gap in gaps:
             start_s = self._pipelines[track].seconds(gap.position)
             end_s = self._pipelines[track].seconds(gap.position + gap.samples)
-            await self._report_gap(track, start_s, end_s, gap.kind)
-
-    async def _report_gap(self, track: Track, start_s: float, end_s: float, reason: str) -> None:
-        await self._events.put(
-            CallGap(call=self._call, sequence=None, track=track, start_s=start_s, end_s=end_s, reason=reason)
-        )
+            await self._report.gap(track, start_s, end_s, gap.kind)
 
     async def _transcribe_recording(self, end: _End) -> None:
         """Publish `call.transcript` if the recording's transcript comes in time; `stop` ends the wait."""
@@ -440,18 +358,7 @@ class Call:
         finally:
             self._patience = None
         if transcript is not None:
-            await self._events.put(
-                CallTranscript(
-                    call=self._call,
-                    sequence=None,
-                    provider=self._post_call.profile,
-                    text=transcript.text,
-                    language=transcript.language,
-                    duration_s=transcript.duration_s,
-                    utterances=transcript.utterances,
-                    words=transcript.words,
-                )
-            )
+            await self._report.recording(transcript, self._post_call.profile)
 
     def _judge(self, end: _End) -> _End:
         """A call that the platform completed has still failed if not all of it could be transcribed."""
@@ -459,33 +366,18 @@ class Call:
             return _End(Outcome.UPSTREAM_ERROR, "not_all_transcribed", end.close_code)
         return end
 
-    def _ended(self, end: _End) -> CallEnded:
-        return CallEnded(
-            call=self._call,
-            sequence=None,
+    async def _report_end(self, end: _End) -> None:
+        await self._report.ended(
             outcome=end.outcome,
             reason=end.reason,
             complete=self._is_complete,
             duration_s=self._duration_s,
-            tracks=tuple(each.summary(self._transcript) for each in self._pipelines.values()),
-            conversation=self._transcript.conversation,
+            tracks=tuple(each.summary(self._report.transcript) for each in self._pipelines.values()),
         )
-
-    async def _publish(self) -> None:
-        """Number events in the order in which they came, and keep them one after the other."""
-        sequence = 0
-        async for event in self._events:
-            sequence += 1
-            await self._sink.publish(structs.replace(event, sequence=sequence))
-
-    @property
-    def _call(self) -> CallInfo:
-        assert self._info is not None, "no event of a call comes before its start"
-        return self._info
 
     @property
     def _is_complete(self) -> bool:
-        return all(each.untranscribed_s == 0 for each in self._pipelines.values())
+        return not self._has_crashed and all(each.untranscribed_s == 0 for each in self._pipelines.values())
 
     @property
     def _duration_s(self) -> float:
@@ -506,6 +398,6 @@ class Call:
             audio_s=round(audio_s, 3),
             lost_s=round(sum(each.lost_s for each in self._pipelines.values()), 3),
             untranscribed_s=round(sum(each.untranscribed_s for each in self._pipelines.values()), 3),
-            segments=sum(self._transcript.segments(each) for each in self._pipelines),
+            segments=sum(self._report.transcript.segments(each) for each in self._pipelines),
             messages=self._messages,
         )

@@ -446,11 +446,14 @@ def doctor(config_file: Path | None, assignments: tuple[str, ...], twilio_error:
       gateway doctor --twilio-error 31920
     """
     from gateway import doctor as checks
+    from gateway import telemetry
 
     if twilio_error is not None:
         click.echo(checks.explain(twilio_error))
         return
-    _run(checks.run(_load(config_file, assignments)))
+    settings = _load(config_file, assignments)
+    telemetry.configure_logging("error", "console")
+    _run(checks.run(settings))
 
 
 def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:

@@ -10,12 +10,13 @@ from aiohttp import web
 
 from gateway import telemetry
 from gateway.admission import Calls
-from gateway.call import Call, EventSink
+from gateway.call import Call
 from gateway.config import Settings
 from gateway.dialects import twilio_signature, twiml
 from gateway.dialects.twilio import TwilioDialect
 from gateway.errors import CapacityError
 from gateway.post_call import PostCall
+from gateway.reporter import EventSink
 from gateway.stt.base import Recognizers
 
 log = structlog.get_logger()

@@ -345,9 +345,9 @@ async def test_a_bug_ends_its_call_with_an_event_and_leaves_the_others_alone() -
             await innocent.media(10)
             await innocent.stop()
             ended = await server.sink.wait_for(CallEnded, 2)
-    assert {each.call.platform_call_id: each.outcome for each in ended} == {
-        "CA-guilty": "gateway_error",
-        "CA-innocent": "completed",
+    assert {each.call.platform_call_id: (each.outcome, each.complete) for each in ended} == {
+        "CA-guilty": ("gateway_error", False),
+        "CA-innocent": ("completed", True),
     }
     assert [entry["event"] for entry in logs].count("call_failed") == 1
 
