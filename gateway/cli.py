@@ -86,9 +86,9 @@ def _settings_options(command: Any) -> Any:
 
 
 def _load(config_file: Path | None, assignments: tuple[str, ...], **flags: object) -> "Settings":
-    from gateway import config
+    from gateway import config_sources
 
-    return config.load(config_file, flags=config.merge(config.assigned(assignments), flags))
+    return config_sources.load(config_file, flags=config_sources.merge(config_sources.assigned(assignments), flags))
 
 
 def _run(main: Coroutine[Any, Any, int | None]) -> None:
@@ -415,16 +415,16 @@ def show_config(config_file: Path | None, assignments: tuple[str, ...], check: b
       gateway config --set stt.default=pulse
       gateway config --table
     """
-    from gateway import config
+    from gateway import config_sources
 
     if table:
-        click.echo(config.table())
+        click.echo(config_sources.table())
         return
     settings = _load(config_file, assignments)
     if check:
         click.echo("the settings are valid")
     else:
-        click.echo(json.dumps(config.effective(settings), indent=2))
+        click.echo(json.dumps(config_sources.effective(settings), indent=2))
 
 
 @cli.command()

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gateway import config, telemetry
+from gateway import config_sources, telemetry
 from gateway.server import Gateway, serving
 from gateway.simulate import recording, softphone
 from gateway.simulate.listener import Listener, Tally, new_secret
@@ -27,7 +27,7 @@ async def run(*, speed: float, keep: bool) -> int:
     audio = recording.load_demo()
     with tempfile.TemporaryDirectory(prefix="gateway-demo-") as data_dir:
         async with listener.serve() as webhook_url:
-            settings = config.load(
+            settings = config_sources.load(
                 environ={},
                 flags={
                     "port": 0,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import config
+from gateway import config_sources
 from gateway.errors import ConfigError
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -12,21 +12,21 @@ SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 def faults(**environ: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        config.load(environ={f"GATEWAY_{name}": value for name, value in environ.items()})
+        config_sources.load(environ={f"GATEWAY_{name}": value for name, value in environ.items()})
     return caught.value.faults
 
 
 def test_flags_override_the_environment_which_overrides_the_file(tmp_path: Path) -> None:
     file = tmp_path / "gateway.toml"
     file.write_text('host = "127.0.0.2"\nport = 1\n[stt]\ndrain_s = 1\nbuffer_s = 9\n')
-    settings = config.load(
+    settings = config_sources.load(
         file, {"GATEWAY_PORT": "2", "GATEWAY_STT__DRAIN_S": "2"}, {"stt": {"drain_s": 3}, "host": None}
     )
     assert (settings.host, settings.port, settings.stt.drain_s, settings.stt.buffer_s) == ("127.0.0.2", 2, 3, 9)
 
 
 def test_the_environment_defines_profiles_by_name() -> None:
-    settings = config.load(
+    settings = config_sources.load(
         environ={
             "GATEWAY_STT__DEFAULT": "pulse",
             "GATEWAY_STT__PROFILES__PULSE__KIND": "pulse-live",
@@ -42,7 +42,7 @@ def test_several_webhooks_come_from_the_file(tmp_path: Path) -> None:
     file.write_text(
         "".join(f'[[webhooks]]\nurl = "https://{name}.example.com/"\nsecret = "{SECRET}"\n' for name in "ab")
     )
-    assert [each.url for each in config.load(file, {}).endpoints] == [
+    assert [each.url for each in config_sources.load(file, {}).endpoints] == [
         "https://a.example.com/",
         "https://b.example.com/",
     ]
@@ -84,30 +84,30 @@ BATCH = {
 @pytest.mark.parametrize("name", ["STT__DEFAULT", "SPEECH_API__PROFILE"])
 def test_a_profile_for_recordings_is_refused_where_live_audio_comes(name: str) -> None:
     with pytest.raises(ConfigError, match="takes recordings, not live audio"):
-        config.load(environ=BATCH | {f"GATEWAY_{name}": "b"})
+        config_sources.load(environ=BATCH | {f"GATEWAY_{name}": "b"})
 
 
 def test_a_profile_for_recordings_is_taken_where_recordings_come() -> None:
     environ = BATCH | {"GATEWAY_SPEECH_API__BATCH_PROFILE": "b", "GATEWAY_POST_CALL__PROFILE": "b"}
-    assert config.load(environ=environ).stt.profiles["b"].is_batch
+    assert config_sources.load(environ=environ).stt.profiles["b"].is_batch
 
 
 def test_a_profile_for_recordings_has_an_http_address() -> None:
     with pytest.raises(ConfigError, match="url must be a http:// or https:// URL"):
-        config.load(environ=BATCH | {"GATEWAY_STT__PROFILES__B__URL": "wss://stt.example.com/"})
+        config_sources.load(environ=BATCH | {"GATEWAY_STT__PROFILES__B__URL": "wss://stt.example.com/"})
 
 
 def test_listening_beyond_loopback_without_signatures_must_be_asked_for() -> None:
-    assert config.load(environ={"GATEWAY_HOST": "0.0.0.0", "GATEWAY_INSECURE": "true"}).insecure
-    assert config.load(environ={"GATEWAY_HOST": "0.0.0.0", "GATEWAY_TWILIO__AUTH_TOKEN": "t"}).host == "0.0.0.0"
+    assert config_sources.load(environ={"GATEWAY_HOST": "0.0.0.0", "GATEWAY_INSECURE": "true"}).insecure
+    assert config_sources.load(environ={"GATEWAY_HOST": "0.0.0.0", "GATEWAY_TWILIO__AUTH_TOKEN": "t"}).host == "0.0.0.0"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8090/", "http://10.0.0.1/", "http://[::1]/"])
 def test_a_webhook_at_a_private_address_must_be_allowed(url: str) -> None:
     environ = {"GATEWAY_WEBHOOK__URL": url, "GATEWAY_WEBHOOK__SECRET": SECRET}
     with pytest.raises(ConfigError, match="allow_private"):
-        config.load(environ=environ)
-    assert config.load(environ=environ | {"GATEWAY_WEBHOOK__ALLOW_PRIVATE": "true"}).endpoints
+        config_sources.load(environ=environ)
+    assert config_sources.load(environ=environ | {"GATEWAY_WEBHOOK__ALLOW_PRIVATE": "true"}).endpoints
 
 
 def test_a_webhook_needs_a_secret() -> None:
@@ -129,7 +129,7 @@ def test_no_fault_repeats_a_secret(name: str, value: str) -> None:
 
 
 def test_neither_repr_nor_the_effective_settings_show_a_secret() -> None:
-    settings = config.load(
+    settings = config_sources.load(
         environ={
             "GATEWAY_API_TOKEN": "hunter2",
             "GATEWAY_TWILIO__AUTH_TOKEN": "hunter2",
@@ -139,7 +139,7 @@ def test_neither_repr_nor_the_effective_settings_show_a_secret() -> None:
         }
     )
     assert "hunter2" not in repr(settings)
-    assert "hunter2" not in str(config.effective(settings))
+    assert "hunter2" not in str(config_sources.effective(settings))
 
 
 @pytest.mark.parametrize("text", ["not toml", "[stt\n", "\xff"])
@@ -147,16 +147,16 @@ def test_a_file_that_is_not_toml_is_a_fault(tmp_path: Path, text: str) -> None:
     file = tmp_path / "gateway.toml"
     file.write_text(text, encoding="latin-1")
     with pytest.raises(ConfigError, match="not TOML"):
-        config.load(file, {})
+        config_sources.load(file, {})
 
 
 def test_a_missing_file_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
-        config.load(tmp_path / "none.toml", {})
+        config_sources.load(tmp_path / "none.toml", {})
 
 
 def test_assignments_make_a_tree_and_lists_are_json() -> None:
-    assert config.assigned(["stt.drain_s=5", 'webhook.events=["call.ended"]', "stt.default=local"]) == {
+    assert config_sources.assigned(["stt.drain_s=5", 'webhook.events=["call.ended"]', "stt.default=local"]) == {
         "stt": {"drain_s": "5", "default": "local"},
         "webhook": {"events": ["call.ended"]},
     }
@@ -164,9 +164,9 @@ def test_assignments_make_a_tree_and_lists_are_json() -> None:
 
 def test_an_assignment_without_a_value_is_a_fault() -> None:
     with pytest.raises(ConfigError):
-        config.assigned(["stt.drain_s"])
+        config_sources.assigned(["stt.drain_s"])
 
 
 def test_the_readme_has_a_row_for_every_setting_as_it_is() -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text()
-    assert [row for row in config.table().splitlines() if row not in readme] == []
+    assert [row for row in config_sources.table().splitlines() if row not in readme] == []

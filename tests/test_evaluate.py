@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gateway import config, evaluation_report
+from gateway import config_sources, evaluation_report
 from gateway.config import Settings
 from gateway.errors import ConfigError, RecognizerUnavailable
 from gateway.evaluate import (
@@ -38,7 +38,7 @@ LOCAL = Variant("local", NARROW)
 
 
 def settings(**flags: object) -> Settings:
-    return config.load(environ={}, flags=flags)
+    return config_sources.load(environ={}, flags=flags)
 
 
 def sample(words: str = "hello there") -> Sample:

@@ -10,7 +10,8 @@ import soundfile
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from gateway import config
+from gateway import config_sources
+from gateway.config import Settings
 from gateway.errors import ConfigError
 from gateway.transcribe import Job, run
 from tests.support import whole_gateway
@@ -33,9 +34,9 @@ def job(*sources: Path | str, **changes: Any) -> Job:
     return Job(sources=tuple(map(str, sources)), **given)
 
 
-def settings(url: str = "http://127.0.0.1:1/", **tree: Any) -> config.Settings:
+def settings(url: str = "http://127.0.0.1:1/", **tree: Any) -> Settings:
     profile = {"kind": "pulse-batch", "url": url}
-    return config.load(environ={}, flags={"stt": {"profiles": {"batch": profile}}, **tree})
+    return config_sources.load(environ={}, flags={"stt": {"profiles": {"batch": profile}}, **tree})
 
 
 async def test_one_file_goes_to_standard_output(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped] # publishes no types
 
-from gateway import config
+from gateway import config_sources
 from gateway.admission import Calls
 from gateway.events import CallEnded, CallStarted
 from gateway.telemetry import REGISTRY
@@ -65,7 +65,7 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(**tree: Any) -> AsyncIterator[Gateway]:
-    settings = config.load(environ={}, flags=tree)
+    settings = config_sources.load(environ={}, flags=tree)
     sink = Sink()
     calls = Calls(settings.limits.max_calls)
     app = web.Application()

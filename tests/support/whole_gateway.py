@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from gateway import config
+from gateway import config_sources
 from gateway.config import Settings
 from tests.support.phone import Phone
 from tests.support.pulse_server import KEY, PulseServer
@@ -26,7 +26,7 @@ DEADLINE_S = 15.0
 
 def settings(data_dir: Path, **tree: Any) -> Settings:
     """Settings of a gateway on any free port, without the environment of whoever runs the tests."""
-    return config.load(environ={}, flags={"port": 0, "data_dir": str(data_dir), **tree})
+    return config_sources.load(environ={}, flags={"port": 0, "data_dir": str(data_dir), **tree})
 
 
 def heard_by(server: PulseServer, **profile: Any) -> dict[str, Any]:
@@ -159,5 +159,5 @@ async def run(*arguments: str, **environ: str) -> tuple[int, str, str]:
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Ours without the gateway's settings, and these."""
-    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(config.ENV_PREFIX)}
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith(config_sources.ENV_PREFIX)}
     return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **environ}
