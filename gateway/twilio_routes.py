@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Iterable
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import structlog
@@ -14,6 +15,7 @@ from gateway.call import Call
 from gateway.config import Settings
 from gateway.dialects import twilio_signature, twiml
 from gateway.dialects.twilio import TwilioDialect
+from gateway.dialects.twilio_signature import BODY_PARAMETER, is_body_intact
 from gateway.errors import CapacityError
 from gateway.post_call import PostCall
 from gateway.reporter import EventSink
@@ -26,6 +28,7 @@ STATUS_PATH = "/twilio/status"
 HEARTBEAT_S = 20.0
 RETRY_AFTER_S = 5
 _PASSED_ON_PREFIX = "SipHeader_"
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 class TwilioRoutes:
@@ -59,7 +62,7 @@ class TwilioRoutes:
     async def voice(self, request: web.Request) -> web.Response:
         """Answer a call with TwiML that starts a stream to this gateway."""
         form = await self._verified_form(request)
-        parameters = dict(request.query)
+        parameters = {name: value for name, value in request.query.items() if name != BODY_PARAMETER}
         parameters |= {
             name.removeprefix(_PASSED_ON_PREFIX): value for name, value in form if name.startswith(_PASSED_ON_PREFIX)
         }
@@ -125,8 +128,18 @@ class TwilioRoutes:
             raise web.HTTPServiceUnavailable(text=str(error), headers={"Retry-After": str(RETRY_AFTER_S)}) from None
 
     async def _verified_form(self, request: web.Request) -> list[tuple[str, str]]:
+        """
+        The fields of a webhook.
+
+        Raises:
+            web.HTTPForbidden: its signature is missing or wrong, or does not cover its body.
+        """
         form = [(name, value) for name, value in (await request.post()).items() if isinstance(value, str)]
         self._verify(request, form, websocket=False)
+        body = await request.read()
+        is_covered = not body or request.content_type in _FORMS or is_body_intact(request.path_qs, body)
+        if self._settings.twilio.auth_token is not None and not is_covered:
+            self._refuse("body_not_covered", [])
         return form
 
     def _verify(self, request: web.Request, form: Iterable[tuple[str, str]], *, websocket: bool) -> None:
@@ -149,12 +162,14 @@ class TwilioRoutes:
         ):
             telemetry.SIGNATURES.labels("twilio", "valid").inc()
             return
-        outcome = "missing" if signature is None else "invalid"
+        self._refuse("missing" if signature is None else "invalid", candidates)
+
+    def _refuse(self, outcome: str, candidates: Iterable[str]) -> NoReturn:
         telemetry.SIGNATURES.labels("twilio", outcome).inc()
-        log.warning(
-            "twilio_signature_refused", outcome=outcome, computed_for=[url.partition("?")[0] for url in candidates]
-        )
-        raise web.HTTPForbidden(text=f"X-Twilio-Signature is {outcome}")
+        # Without the query, which may hold what the operator passes on.
+        computed_for = [url.partition("?")[0] for url in candidates]
+        log.warning("twilio_signature_refused", outcome=outcome, computed_for=computed_for)
+        raise web.HTTPForbidden(text=f"X-Twilio-Signature: {outcome}")
 
     def _public_base(self, request: web.Request) -> str:
         """The address that Twilio used: as configured, else as the request names it."""

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import Any
 from xml.etree import ElementTree
 
@@ -39,6 +40,11 @@ class Gateway:
     async def post(self, path: str, form: Any, signature: str | None = None) -> tuple[int, str]:
         headers = {} if signature is None else {"X-Twilio-Signature": signature}
         async with self._session.post(self.base + path, data=form, headers=headers) as answer:
+            return answer.status, await answer.text()
+
+    async def post_json(self, path: str, body: bytes, signature: str) -> tuple[int, str]:
+        headers = {"X-Twilio-Signature": signature, "Content-Type": "application/json"}
+        async with self._session.post(self.base + path, data=body, headers=headers) as answer:
             return answer.status, await answer.text()
 
     async def voice(self, form: dict[str, str] | None = None, query: str = "") -> ElementTree.Element:
@@ -90,6 +96,24 @@ def counted(name: str, **labels: str) -> float:
 def logs() -> Iterator[list[EventDict]]:
     with capture_logs() as entries:
         yield entries
+
+
+# ── bodies that are no form ──
+
+
+@pytest.mark.parametrize(("sent", "status"), [(b'{"a": 1}', 200), (b'{"a": 2}', 403)])
+async def test_a_json_body_must_be_the_one_whose_hash_was_signed(sent: bytes, status: int) -> None:
+    path = "/twilio/voice?bodySHA256=" + sha256(b'{"a": 1}').hexdigest()
+    async with signing() as server:
+        answered, text = await server.post_json(path, sent, signature(PUBLIC_URL + path))
+    assert answered == status
+    assert "bodySHA256" not in text
+
+
+async def test_a_json_body_that_no_hash_covers_is_refused() -> None:
+    async with signing() as server:
+        status, _ = await server.post_json("/twilio/voice", b"{}", signature(f"{PUBLIC_URL}/twilio/voice"))
+    assert status == 403
 
 
 # ── the voice webhook ────────────────────────────────────────────────────────────────────────────────────────────

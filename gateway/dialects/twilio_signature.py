@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from hashlib import sha256
 from urllib.parse import parse_qs, urlsplit
 
+BODY_PARAMETER = "bodySHA256"
+
 _DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 
@@ -72,7 +74,7 @@ def is_body_intact(url: str, body: bytes) -> bool:
     Twilio adds `bodySHA256`, the body's SHA-256 in hexadecimal, to the URL; the signature then covers the URL alone.
     A body without that parameter is not covered by anything, hence not intact.
     """
-    signed = parse_qs(urlsplit(url).query).get("bodySHA256", [""])[0]
+    signed = parse_qs(urlsplit(url).query).get(BODY_PARAMETER, [""])[0]
     return hmac.compare_digest(_octets(sha256(body).hexdigest()), _octets(signed))
 
 
