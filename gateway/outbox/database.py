@@ -221,10 +221,11 @@ def insert_event(db: sqlite3.Connection, event: NewEvent) -> tuple[StoredEvent, 
         return msgspec.structs.replace(stored, position=position), 0
     for endpoint in event.endpoints:
         db.execute(
-            "INSERT INTO deliveries (position, endpoint, call_id, state, due_at) VALUES (?1, ?2, ?3, 'pending',"
-            " CASE WHEN EXISTS (SELECT 1 FROM deliveries WHERE endpoint = ?2 AND call_id = ?3 AND state = 'pending')"
-            " THEN NULL ELSE ?4 END)",
-            (row[0], endpoint, event.call.id, event.created_at),
+            "INSERT INTO deliveries (position, endpoint, call_id, state, due_at)"
+            " VALUES (:position, :endpoint, :call, 'pending', CASE WHEN EXISTS"
+            " (SELECT 1 FROM deliveries WHERE endpoint = :endpoint AND call_id = :call AND state = 'pending')"
+            " THEN NULL ELSE :at END)",
+            {"position": row[0], "endpoint": endpoint, "call": event.call.id, "at": event.created_at},
         )
     return msgspec.structs.replace(stored, position=row[0]), len(event.endpoints)
 
@@ -261,9 +262,9 @@ def record_attempt(db: sqlite3.Connection, delivery: Delivery, verdict: Verdict)
 def _promote(db: sqlite3.Connection, endpoint: str, call_id: str, now: float) -> None:
     """Make the oldest pending delivery of the call the head, if there is one."""
     db.execute(
-        "UPDATE deliveries SET due_at = ?1 WHERE endpoint = ?2 AND due_at IS NULL AND position ="
-        " (SELECT min(position) FROM deliveries WHERE endpoint = ?2 AND call_id = ?3 AND state = 'pending')",
-        (now, endpoint, call_id),
+        "UPDATE deliveries SET due_at = :now WHERE endpoint = :endpoint AND due_at IS NULL AND position ="
+        " (SELECT min(position) FROM deliveries WHERE endpoint = :endpoint AND call_id = :call AND state = 'pending')",
+        {"now": now, "endpoint": endpoint, "call": call_id},
     )
 
 
