@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.events import Final, Partial, RecognizerEvent, Word
 from tests.support.scripted_recognizer import ScriptedRecognizer, ScriptedRecognizers
@@ -35,7 +36,7 @@ async def transcript_of_a_burst(url: str) -> list[str]:
     return [message["transcript"] for message in finals]
 
 
-async def _messages(socket):  # type: ignore[no-untyped-def] # an async generator of JSON objects
+async def _messages(socket: ClientConnection) -> AsyncIterator[dict[str, Any]]:
     async for text in socket:
         yield json.loads(text)
 
