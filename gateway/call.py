@@ -125,13 +125,13 @@ class Call:
                     tasks.create_task(self._report.run(), name="reporter")
                     try:
                         end = await self._serve(tasks)
+                        await self._transcribe_recording(end)
                     except Exception as error:
                         end = _End(Outcome.GATEWAY_ERROR, "internal_error", WSCloseCode.INTERNAL_ERROR)
                         self._has_crashed = True
                         log.exception("call_failed", exc_info=error)
                         await self._close_socket(end.close_code)
                     if self._report.has_started:
-                        await self._transcribe_recording(end)
                         await self._report_end(end)
                     self._report.close()
             finally:

@@ -49,6 +49,10 @@ async def refused() -> RecordingTranscript:
     raise RecognizerUnavailable("no", code="stt_refused_503")
 
 
+async def broken() -> RecordingTranscript:
+    raise ZeroDivisionError
+
+
 async def never() -> RecordingTranscript:
     await asyncio.Event().wait()
     raise AssertionError
@@ -103,6 +107,15 @@ async def test_a_call_ends_without_its_transcript_where_there_is_none(
             await call(server, tracks=tracks)
     assert server.sink.of(CallTranscript) == []
     assert [entry["code"] for entry in logs if entry["event"] == "post_call_transcript_missing"] == [code]
+
+
+async def test_a_bug_in_transcribing_the_recording_does_not_cost_the_call_its_end(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        async with recorded_line(tmp_path / "r", Recordings(broken)) as server:
+            await call(server)
+    (ended,) = server.sink.of(CallEnded)
+    assert (ended.outcome, ended.reason) == ("gateway_error", "internal_error")
+    assert [entry["event"] for entry in logs].count("call_failed") == 1
 
 
 async def test_draining_does_not_wait_for_a_transcript(tmp_path: Path) -> None:
