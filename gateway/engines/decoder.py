@@ -45,10 +45,8 @@ def _options(band: Band) -> dict[str, Any]:
         options |= {
             "mllr": str(DATA / "telephone.mllr"),
             "cmninit": (DATA / "telephone.cmn").read_text().strip(),
-            # More densities per codebook, and more weight of the language model in the last choice of words, make up
-            # for blurred sounds; narrower beams pay for it.
+            # More densities per codebook make up for blurred sounds; narrower beams pay for it.
             "topn": 6,
-            "bestpathlw": 12.0,
             "wbeam": 1e-24,
             "lponlybeam": 1e-24,
             "maxhmmpf": 6000,
