@@ -7,7 +7,8 @@ One model per room, with every check that needs nothing but the settings themsel
 
 import base64
 import ipaddress
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -60,6 +61,10 @@ OPTIONS_OF_KIND: Mapping[str, tuple[str, ...]] = {
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, masked(name or "", value)
+
 
 class TwilioSettings(_Model):
     """Twilio Media Streams: signatures and the TwiML that `POST /twilio/voice` answers."""
@@ -74,6 +79,14 @@ class TwilioSettings(_Model):
     then: str = Field(
         '<Pause length="14400"/>',
         description="TwiML after `<Start>`, for example `<Dial>+1555…</Dial>`; without a verb the call would end",
+    )
+    stream_token: Literal["off", "optional", "required"] = Field(
+        "optional",
+        description="one-time tokens in the stream addresses of our own TwiML: `optional`, checked where there is one; "
+        "`required`, streams without one are refused (for those who write no TwiML of their own)",
+    )
+    token_ttl_s: float = Field(
+        60.0, ge=1, le=3600, description="how long after the voice webhook a stream may begin with its token"
     )
 
     @field_validator("then")
@@ -168,6 +181,12 @@ class OutboxSettings(_Model):
         max_length=100,
         description="pauses after failed attempts, give or take 20 %; one more attempt follows the last",
     )
+    probe_delays_s: tuple[Annotated[float, Field(ge=0, le=3600)], ...] = Field(
+        (5, 10, 20, 40, 60),
+        min_length=1,
+        max_length=100,
+        description="pauses between attempts at a receiver that is down as a whole, give or take 20 %; last repeats",
+    )
 
 
 class SttProfile(_Model):
@@ -199,6 +218,19 @@ class SttProfile(_Model):
     chunk_ms: int = Field(100, ge=20, le=1000, description="audio per message")
     connect_timeout_s: float = Field(10.0, gt=0, le=60, description="time to connect")
     keepalive_s: float = Field(5.0, gt=0, le=60, description="silence on the socket before a keep-alive is sent")
+    fallback: tuple[str, ...] = Field((), description="profiles that take over while this one fails, in this order")
+    failover_after_s: float = Field(
+        5.0, ge=0, le=600, description="how long this one may be away before the next of `fallback` takes over"
+    )
+    failback_after_s: float = Field(
+        60.0, ge=1, le=86_400, description="how often a profile of `fallback` looks whether this one is back"
+    )
+    max_session_s: float | None = Field(
+        None,
+        ge=10,
+        le=172_800,
+        description="a session is replaced, in a pause, before it is so old; none: what is known of the vendor",
+    )
     options: Mapping[str, str] = Field(
         {}, description="further options of the vendor: query parameters, or fields of its first message"
     )
@@ -255,7 +287,11 @@ class SttSettings(_Model):
     default: str = Field("local", description="profile of calls that name none")
     drain_s: float = Field(10.0, gt=0, le=300, description="how long to wait for the last final after hang-up")
     buffer_s: float = Field(
-        30.0, ge=1, le=600, description="audio held per track while the engine is slow or not yet connected"
+        30.0, ge=1, le=600, description="audio held in memory per track; older audio is read from the journal"
+    )
+    recovery_profile: str | None = Field(
+        None,
+        description="profile, also one for recordings, that hears what no other heard in time; none: the call's own",
     )
     profiles: dict[str, SttProfile] = Field(
         default_factory=lambda: {"local": SttProfile(kind="local")},
@@ -278,6 +314,38 @@ class SttSettings(_Model):
         if self.profiles[self.default].is_batch:
             raise ValueError(f"default names the profile {self.default!r}, which takes recordings, not live audio")
         return self
+
+    @model_validator(mode="after")
+    def _fallbacks_exist(self) -> Self:
+        for name, profile in self.profiles.items():
+            for other in profile.fallback:
+                if other not in self.profiles:
+                    raise ValueError(f"fallback of {name!r} names the profile {other!r}, which is not defined")
+                if self.profiles[other].is_batch:
+                    raise ValueError(f"fallback of {name!r} names {other!r}, which takes recordings, not live audio")
+            if name in profile.fallback or len(set(profile.fallback)) < len(profile.fallback):
+                raise ValueError(f"fallback of {name!r} names a profile twice")
+        return self
+
+
+class JournalSettings(_Model):
+    """The audio of calls in progress, on disk, so that no failure costs a word."""
+
+    enabled: bool = Field(True, description="keep the audio of calls on disk until it is transcribed")
+    max_mb: int = Field(
+        10_240, ge=1, le=10_000_000, description="disk that the journal may take; beyond it waiting calls are given up"
+    )
+    max_age_h: float = Field(
+        72.0, gt=0, le=8760, description="how long a call that ended may wait for a recogniser; then it is given up"
+    )
+    sync: bool = Field(False, description="flush each batch to the disk itself: also a power cut then costs a second")
+
+
+class RecordingSettings(_Model):
+    """Recordings of calls, made from the journal."""
+
+    enabled: bool = Field(False, description="keep each call as a WAV file (left inbound, right outbound)")
+    retention_days: float = Field(30.0, gt=0, le=3650, description="how long recordings are kept")
 
 
 class EngineSettings(_Model):
@@ -333,6 +401,25 @@ class PostCallSettings(_Model):
     )
 
 
+class TlsSettings(_Model):
+    """TLS at the gateway's own port; without a certificate a proxy before it has to end TLS."""
+
+    certificate: Path | None = Field(
+        None, description="PEM file, chain included; https and wss are then served, files that change are read again"
+    )
+    key: Path | None = Field(None, description="PEM file of its private key, without password; none: it is in the same")
+    client_ca: Path | None = Field(
+        None, description="PEM file of the authorities whose client certificates are demanded of everybody (mutual TLS)"
+    )
+    min_version: Literal["1.2", "1.3"] = Field("1.2", description="oldest TLS that is spoken")
+
+    @model_validator(mode="after")
+    def _has_certificate(self) -> Self:
+        if self.certificate is None and (self.key or self.client_ca):
+            raise ValueError("key and client_ca are of no use without certificate")
+        return self
+
+
 class LimitSettings(_Model):
     """Bounds on what peers can make the gateway hold."""
 
@@ -341,6 +428,44 @@ class LimitSettings(_Model):
     start_timeout_s: float = Field(10.0, gt=0, le=60, description="time from the upgrade to a valid start message")
     idle_timeout_s: float = Field(120.0, gt=0, le=3600, description="time without any message before a call is closed")
     error_budget: int = Field(50, ge=1, le=10_000, description="bad messages in a row before a call is closed")
+    buffer_mb: int = Field(
+        256, ge=1, le=1_000_000, description="audio that all calls may hold in memory together; near it calls get 503"
+    )
+    max_connections: int = Field(
+        5000, ge=1, le=1_000_000, description="connections at once; those without a request make room for new ones"
+    )
+    max_connections_per_address: int = Field(
+        2000, ge=0, le=1_000_000, description="connections at once from one address; 0: no such limit"
+    )
+    address_rate_per_s: float = Field(
+        100.0,
+        ge=0,
+        le=100_000,
+        description="upgrades and posts per second from one address (IPv6: one /64), on average; 0: no such limit",
+    )
+    address_burst: int = Field(3000, ge=1, le=1_000_000, description="and how many of them may come at once")
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="networks of proxies whose `X-Forwarded-For` or `Forwarded` names the address that counts"
+    )
+    handshake_timeout_s: float = Field(
+        10.0, gt=0, le=120, description="time from connecting to a whole request head, and for the body of a webhook"
+    )
+    keepalive_timeout_s: float = Field(
+        75.0, gt=0, le=3600, description="how long a connection may wait for its next request"
+    )
+    unread_timeout_s: float = Field(
+        60.0, gt=0, le=3600, description="how long a peer may leave unread what it was sent before it is cut off"
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ipaddress.ip_network(text)
+            except ValueError:
+                raise ValueError(f"{text!r} is not a network such as 10.0.0.0/8 or 192.0.2.7") from None
+        return value
 
 
 class LogSettings(_Model):
@@ -363,8 +488,9 @@ class Settings(_Model):
     api_token: SecretStr | None = Field(
         None, description="token of the speech APIs; none: one is made at start-up and printed"
     )
-    insecure: bool = Field(False, description="listen beyond loopback although Twilio requests are not verified")
+    insecure: bool = Field(False, description="listen beyond loopback although anybody could then place calls")
     drain_timeout_s: float = Field(30.0, ge=0, le=7200, description="after SIGTERM: how long calls may go on")
+    tls: TlsSettings = TlsSettings()
     twilio: TwilioSettings = TwilioSettings()
     webhook: WebhookSettings = WebhookSettings()
     outbox: OutboxSettings = OutboxSettings()
@@ -372,6 +498,8 @@ class Settings(_Model):
         (), description="several receivers, in the file, instead of `webhook`"
     )
     stt: SttSettings = SttSettings()
+    journal: JournalSettings = JournalSettings()
+    recording: RecordingSettings = RecordingSettings()
     engine: EngineSettings = EngineSettings()
     speech_api: SpeechApiSettings = SpeechApiSettings()
     batch: BatchSettings = BatchSettings()
@@ -396,6 +524,8 @@ class Settings(_Model):
             raise ValueError("give either webhook or webhooks, not both")
         if any(hook.url is None for hook in self.webhooks):
             raise ValueError("each of webhooks needs a url")
+        if len({hook.url for hook in self.webhooks}) < len(self.webhooks):
+            raise ValueError("two of webhooks have the same url")
         if self.speech_api.profile not in self.stt.profiles:
             raise ValueError(f"speech_api.profile names the profile {self.speech_api.profile!r}, which is not defined")
         if self.stt.profiles[self.speech_api.profile].is_batch:
@@ -403,13 +533,17 @@ class Settings(_Model):
         for setting, name in (
             ("speech_api.batch_profile", self.speech_api.batch_profile),
             ("post_call.profile", self.post_call.profile),
+            ("stt.recovery_profile", self.stt.recovery_profile),
         ):
             if name is not None and name not in self.stt.profiles:
                 raise ValueError(f"{setting} names the profile {name!r}, which is not defined")
-        if self.twilio.auth_token is None and not self.insecure and not _is_loopback(self.host):
+        if not self.journal.enabled and (self.recording.enabled or self.post_call.profile is not None):
+            raise ValueError("recordings are made from the journal: recording and post_call need journal.enabled")
+        is_anybody = self.twilio.auth_token is None and self.tls.client_ca is None
+        if is_anybody and not self.insecure and not _is_loopback(self.host):
             raise ValueError(
-                "twilio.auth_token is needed to listen beyond loopback, where anybody could place calls"
-                " (set insecure to do it all the same)"
+                "twilio.auth_token is needed to listen beyond loopback, or tls.client_ca: anybody could place calls"
+                " there (set insecure to do it all the same)"
             )
         return self
 
@@ -417,6 +551,21 @@ class Settings(_Model):
     def endpoints(self) -> tuple[WebhookSettings, ...]:
         """The configured receivers."""
         return self.webhooks or ((self.webhook,) if self.webhook.url is not None else ())
+
+
+_MASK = "**********"  # as SecretStr has it
+# Parameters of a query, but for those that are only a placeholder.
+_PARAMETER = re.compile(r"([?&;][^=&;#]*=)(?!\{[^{}]*\}(?:[&;#]|$))[^&;#]+")
+_SECRET_NAME = re.compile(r"(?:^|[_-])(?:api_?key|key|token|secret|password|auth\w*|credentials?)$", re.IGNORECASE)
+
+
+def masked(name: str, value: Any) -> Any:
+    """A setting as it may be shown: addresses may hold keys in their query, and a vendor's options may be keys."""
+    if name == "url" and isinstance(value, str):
+        return _PARAMETER.sub(rf"\1{_MASK}", re.sub(r"(?<=://)[^/?#@]*@", f"{_MASK}@", value))
+    if name == "options" and isinstance(value, Mapping):
+        return {option: _MASK if _SECRET_NAME.search(option) else text for option, text in value.items()}
+    return value
 
 
 def _is_webhook_secret(text: str) -> bool:

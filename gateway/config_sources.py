@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.config import Settings, SttProfile
+from gateway.config import Settings, SttProfile, masked
 from gateway.errors import ConfigError
 
 ENV_PREFIX = "GATEWAY_"
@@ -91,8 +91,16 @@ def _shown(default: Any) -> str:
 
 def effective(settings: Settings) -> dict[str, Any]:
     """The settings as JSON-ready data, secrets masked."""
-    data: dict[str, Any] = json.loads(settings.model_dump_json())
+    data: dict[str, Any] = _shown_tree(json.loads(settings.model_dump_json()))
     return data
+
+
+def _shown_tree(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_shown_tree(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _shown_tree(masked(name, each)) for name, each in value.items()}
+    return value
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:

@@ -164,6 +164,7 @@ class RecognizerRequest(msgspec.Struct, frozen=True, kw_only=True):
 class Hearing(msgspec.Struct, frozen=True, kw_only=True):
     """The utterance that is being spoken; the next `Hearing` or `Segment` of the track replaces it."""
 
+    provider: str
     text: str
     start_s: float | None
 
@@ -172,20 +173,23 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     """
     A piece of one track's transcript that will not change.
 
-    `forced`: the recogniser never confirmed it; it is the last partial that was heard.
+    `provider`: name of the profile that heard it. `recovered`: heard after an interruption, not live. `forced`: the
+    recogniser never confirmed it; it is the last partial that was heard.
     """
 
+    provider: str
     text: str
     start_s: float
     end_s: float
     words: tuple[Word, ...] = ()
     language: str | None = None
     confidence: float | None = None
+    recovered: bool = False
     forced: bool = False
 
 
 class Untranscribed(msgspec.Struct, frozen=True, kw_only=True):
-    """Audio that reached the gateway but no recogniser."""
+    """Audio that reached the gateway but no recogniser, and never will."""
 
     start_s: float
     end_s: float
@@ -193,13 +197,21 @@ class Untranscribed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecognizerLost(msgspec.Struct, frozen=True, kw_only=True):
-    """The track's recogniser refused or went away."""
+    """The track's recogniser refused or went away; `at_s` is how far the call was then."""
 
+    provider: str
     at_s: float
     reason: str
 
 
-TrackEvent: TypeAlias = Hearing | Segment | Untranscribed | RecognizerLost
+class RecognizerBack(msgspec.Struct, frozen=True, kw_only=True):
+    """A recogniser hears the track again, from where the last one was lost; `at_s` is how far the call was then."""
+
+    provider: str
+    at_s: float
+
+
+TrackEvent: TypeAlias = Hearing | Segment | Untranscribed | RecognizerLost | RecognizerBack
 
 # ── Recordings: what was recognised in a whole recording at once; seconds count from its beginning ───────────────
 
@@ -397,6 +409,16 @@ class CallTranscript(CallEvent, frozen=True, kw_only=True):
     words: tuple[SpokenWord, ...]
 
 
+class Outcome(StrEnum):
+    """How a call ended, by whose doing."""
+
+    COMPLETED = "completed"
+    CALLER_ERROR = "caller_error"
+    GATEWAY_ERROR = "gateway_error"
+    UPSTREAM_ERROR = "upstream_error"
+    INDETERMINATE = "indeterminate"
+
+
 class TrackSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one track's audio, in seconds and counts; None where a process died that knew."""
 
@@ -411,8 +433,8 @@ class CallEnded(CallEvent, frozen=True, kw_only=True):
     """
     The last event of every call, exactly once.
 
-    `complete` is true when every second that reached the gateway went through a recogniser.
-    `outcome` is completed, caller_error, gateway_error, upstream_error or indeterminate; `reason` is finer.
+    `complete` is true when every second that reached the gateway went through a recogniser. `outcome` is one of
+    `Outcome`; `reason` is finer. `recording`: name of the file in which the call was kept, None if it was not.
     """
 
     type: ClassVar[str] = "call.ended"
@@ -423,3 +445,4 @@ class CallEnded(CallEvent, frozen=True, kw_only=True):
     duration_s: float | None
     tracks: tuple[TrackSummary, ...]
     conversation: tuple[Utterance, ...]
+    recording: str | None = None

@@ -6,6 +6,7 @@ provider message at `info` or above: a value that is personal goes under a key t
 unless the operator's settings say otherwise. Metric labels have few values; never a call id.
 """
 
+import asyncio
 import logging
 import sys
 import traceback
@@ -13,7 +14,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 REGISTRY = CollectorRegistry()
 
@@ -23,6 +24,13 @@ CALLS_ACTIVE = Gauge("gateway_calls_active", "Calls in progress.", ["dialect"], 
 CALLS = Counter("gateway_calls", "Calls that ended.", ["dialect", "outcome"], registry=REGISTRY)
 CALLS_REFUSED = Counter(
     "gateway_calls_refused", "Streams refused before the upgrade.", ["dialect", "reason"], registry=REGISTRY
+)
+CONNECTIONS = Gauge("gateway_connections", "Connections open, looked at once a second.", registry=REGISTRY)
+CONNECTIONS_REFUSED = Counter(
+    "gateway_connections_refused",
+    "Connections and requests that the limits of the front door turned away.",
+    ["reason"],
+    registry=REGISTRY,
 )
 DIALECT_ERRORS = Counter(
     "gateway_dialect_errors",
@@ -38,6 +46,9 @@ DIALECT_UNKNOWN = Counter(
 )
 SIGNATURES = Counter(
     "gateway_signature_checks", "Checks of platform signatures.", ["dialect", "outcome"], registry=REGISTRY
+)
+STREAM_TOKENS = Counter(
+    "gateway_stream_tokens", "One-time stream tokens, by what came of them.", ["outcome"], registry=REGISTRY
 )
 STREAM_STATUS = Counter(
     "gateway_stream_status", "Status callbacks of phone platforms.", ["dialect", "event"], registry=REGISTRY
@@ -74,9 +85,15 @@ STT_FIRST_RESULT_SECONDS = Histogram(
     buckets=_LATENCY_S,
     registry=REGISTRY,
 )
+STT_RECONNECTS = Counter(
+    "gateway_stt_reconnects",
+    "Recogniser sessions that took over from another one, which was lost or had its time.",
+    ["profile", "reason"],
+    registry=REGISTRY,
+)
 STT_DROPPED_SECONDS = Counter(
     "gateway_stt_dropped_audio_seconds",
-    "Audio given up because a recogniser was too slow.",
+    "Audio that no recogniser heard, and that is no longer held.",
     registry=REGISTRY,
 )
 SEGMENTS = Counter("gateway_segments", "Final transcripts.", ["profile", "forced"], registry=REGISTRY)
@@ -98,14 +115,43 @@ SPEECH_API_ERRORS = Counter(
 POST_CALL_TRANSCRIPTS = Counter(
     "gateway_post_call_transcripts", "Recordings of calls, by what came of them.", ["outcome"], registry=REGISTRY
 )
+JOURNAL_BYTES = Gauge("gateway_journal_bytes", "Disk that the journal takes.", registry=REGISTRY)
+JOURNAL_WRITE_SECONDS = Histogram(
+    "gateway_journal_write_seconds",
+    "Time to write a batch of calls' audio.",
+    buckets=_LATENCY_S,
+    registry=REGISTRY,
+)
+JOURNAL_WRITE_ERRORS = Counter(
+    "gateway_journal_write_errors", "Writes of a call's audio that failed.", registry=REGISTRY
+)
+JOURNAL_MISSED_SECONDS = Counter(
+    "gateway_journal_missed_audio_seconds", "Audio that memory gave up before it could be written.", registry=REGISTRY
+)
+RECOVERY_WAITING = Gauge(
+    "gateway_recovery_waiting", "Calls that are over and not yet transcribed as a whole.", registry=REGISTRY
+)
+RECOVERED_CALLS = Counter(
+    "gateway_recovered_calls", "Calls that recovery ended, by what came of them.", ["outcome"], registry=REGISTRY
+)
 OUTBOX_EVENTS = Counter("gateway_outbox_events", "Durable events committed.", ["type"], registry=REGISTRY)
 OUTBOX_PENDING = Gauge("gateway_outbox_pending", "Deliveries not yet made.", registry=REGISTRY)
+OUTBOX_DEAD = Gauge("gateway_outbox_dead", "Deliveries given up, which can be retried by command.", registry=REGISTRY)
+OUTBOX_OLDEST_AGE = Gauge(
+    "gateway_outbox_oldest_age_seconds", "Age of the oldest event that waits for a receiver.", registry=REGISTRY
+)
 OUTBOX_COMMIT_SECONDS = Histogram(
     "gateway_outbox_commit_seconds", "From an event to its commit.", buckets=_LATENCY_S, registry=REGISTRY
 )
 OUTBOX_WRITE_ERRORS = Counter("gateway_outbox_write_errors", "Commits that failed.", registry=REGISTRY)
 WEBHOOK_ATTEMPTS = Counter("gateway_webhook_attempts", "Attempts to deliver.", ["outcome"], registry=REGISTRY)
 WEBHOOK_SECONDS = Histogram("gateway_webhook_seconds", "Time of one attempt.", buckets=_LATENCY_S, registry=REGISTRY)
+WEBHOOK_CIRCUIT_OPEN = Gauge(
+    "gateway_webhook_circuit_open", "1 while a receiver is down and only probed.", ["endpoint"], registry=REGISTRY
+)
+WEBHOOK_DISABLED = Gauge(
+    "gateway_webhook_disabled", "1 for a receiver that wants no more events (410).", ["endpoint"], registry=REGISTRY
+)
 PARTIALS = Counter(
     "gateway_partials",
     "Partials offered to webhooks, each of which ended in one of these ways.",
@@ -113,6 +159,25 @@ PARTIALS = Counter(
     registry=REGISTRY,
 )
 ACCEPTING_CALLS = Gauge("gateway_accepting_calls", "1 while new calls are accepted.", registry=REGISTRY)
+LOOP_LAG_SECONDS = Histogram(
+    "gateway_event_loop_lag_seconds", "How late the event loop came to a timer.", buckets=_LATENCY_S, registry=REGISTRY
+)
+LOOP_LAG_MAX_SECONDS = Gauge(
+    "gateway_event_loop_lag_max_seconds", "The latest of the last 20 such timers.", registry=REGISTRY
+)
+LOOP_TASKS = Gauge("gateway_event_loop_tasks", "Tasks that are not done.", registry=REGISTRY)
+ProcessCollector(registry=REGISTRY)  # process_resident_memory_bytes, process_open_fds and others; on Linux
+
+
+def _tasks_now() -> int:
+    """Counted when it is asked for: a task that nobody ends shows here, and nowhere else."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # asked for outside the loop
+        return 0
+
+
+LOOP_TASKS.set_function(_tasks_now)
 
 _HIDDEN = "[hidden]"
 _FRAMES_SHOWN = 20
@@ -182,5 +247,26 @@ def configure_logging(level: str = "info", style: str = "auto", *, pii: bool = F
         logger_factory=structlog.PrintLoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    # Libraries speak through logging, whose last resort is standard error. Their warnings matter, not their chatter.
-    logging.getLogger().setLevel(max(number, logging.WARNING))
+    # Libraries speak through logging. Their warnings matter, not their chatter.
+    logging.captureWarnings(True)  # aiohttp's quote what clients sent, and would go to standard error
+    root = logging.getLogger()
+    root.setLevel(max(number, logging.WARNING))
+    if not any(isinstance(handler, _LibraryHandler) for handler in root.handlers):
+        root.addHandler(_LibraryHandler())
+
+
+class _LibraryHandler(logging.Handler):
+    """Makes log lines of what libraries say; their texts quote requests, addresses and results of tasks."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raised = record.exc_info[1] if record.exc_info else None
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):
+            text = str(record.msg)
+        log = structlog.get_logger()
+        if type(raised).__module__ == "aiohttp.http_exceptions":  # anybody can make as many of them as they like
+            log.debug("http_request_malformed", exc_info=raised)
+            return
+        level = log.error if record.levelno >= logging.ERROR else log.warning
+        level("library_warned", library=record.name, pii_text=text, exc_info=raised)

@@ -48,6 +48,17 @@ def test_several_webhooks_come_from_the_file(tmp_path: Path) -> None:
     ]
 
 
+def test_two_webhooks_with_one_url_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(f'[[webhooks]]\nurl = "https://example.com/hidden"\nsecret = "{SECRET}"\n' * 2)
+
+    with pytest.raises(ConfigError) as caught:
+        config_sources.load(file, {})
+
+    assert "two of webhooks have the same url" in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
 def test_every_fault_is_reported_at_once_by_name() -> None:
     found = faults(PORT="99999", NO_SUCH="1", STT__DRAIN_S="-1", WEBHOOK__URL="ftp://example.com")
     assert [each.partition(":")[0] for each in found] == ["port", "webhook.url", "stt.drain_s", "no_such"]
@@ -69,6 +80,11 @@ def test_every_fault_is_reported_at_once_by_name() -> None:
         ("TWILIO__THEN", "no verb at all", "must hold a verb"),
         ("HOST", "0.0.0.0", "twilio.auth_token is needed"),
         ("STT", "everything", "Input should be"),
+        ("LIMITS__TRUSTED_PROXIES", '["10.0.0.0/33"]', "is not a network"),
+        ("LIMITS__TRUSTED_PROXIES", '["proxy"]', "is not a network"),
+        ("TLS__KEY", "key.pem", "of no use without certificate"),
+        ("TLS__CLIENT_CA", "ca.pem", "of no use without certificate"),
+        ("TWILIO__STREAM_TOKEN", "perhaps", "Input should be"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused(name: str, value: str, fault: str) -> None:
@@ -170,3 +186,10 @@ def test_an_assignment_without_a_value_is_a_fault() -> None:
 def test_the_readme_has_a_row_for_every_setting_as_it_is() -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     assert [row for row in config_sources.table().splitlines() if row not in readme] == []
+
+
+def test_mutual_tls_is_enough_to_listen_beyond_loopback() -> None:
+    tls = {"certificate": "server.pem", "client_ca": "ca.pem"}
+    assert config_sources.load(environ={}, flags={"host": "0.0.0.0", "tls": tls}).host == "0.0.0.0"
+    with pytest.raises(ConfigError, match="anybody could place calls"):
+        config_sources.load(environ={}, flags={"host": "0.0.0.0", "tls": {"certificate": "server.pem"}})

@@ -7,12 +7,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SHARED = {"events", "errors", "config", "channels", "telemetry", "guard", "fetch", "recordings"}
-ROOMS = {"dialects", "media", "stt", "engines", "speech_api", "transcript", "outbox", "simulate", "recording"}
+ROOMS = {"dialects", "media", "stt", "engines", "speech_api", "transcript", "outbox", "simulate", "journal"}
 NEIGHBOURS = {
-    "stt": ("media.timeline",),  # a track's session takes the timeline's stretches
-    "recording": ("media.timeline",),  # it keeps the stretches that recognisers are given
+    "stt": ("media.timeline", "media.tape"),  # a track's session reads the timeline's stretches from the tape
+    "journal": ("media.timeline", "media.tape"),  # it keeps on disk what the tapes hold in memory
     "speech_api": ("stt.base",),  # its clients are served through the same seam as phone calls
-    "simulate": ("dialects.twilio_signature",),  # the softphone signs as the platform does
+    "simulate": ("dialects.twilio_signature", "stream_tokens"),  # the softphone signs as the platform does
 }
 PURE = [
     "gateway/dialects",
@@ -20,6 +20,8 @@ PURE = [
     "gateway/transcript",
     "gateway/events.py",
     "gateway/errors.py",
+    "gateway/stream_tokens.py",
+    "gateway/address_limits.py",
     "gateway/stt/protocol.py",
     "gateway/stt/batch.py",
     "gateway/stt/parts.py",
@@ -35,6 +37,13 @@ PURE = [
     "gateway/stt/soniox.py",
     "gateway/stt/vosk.py",
     "gateway/stt/clock.py",
+    "gateway/stt/backoff.py",
+    "gateway/stt/chain.py",
+    "gateway/stt/kinds.py",
+    "gateway/stt/ledger.py",
+    "gateway/stt/liveness.py",
+    "gateway/stt/loudness.py",
+    "gateway/stt/succession.py",
     "gateway/speech_api/pulse.py",
     "gateway/speech_api/lightning.py",
     "gateway/speech_api/slng.py",
@@ -44,6 +53,9 @@ PURE = [
     "gateway/speech_api/riff.py",
     "gateway/engines/endpointing.py",
     "gateway/engines/wire.py",
+    "gateway/journal/format.py",
+    "gateway/journal/index.py",
+    "gateway/outbox/breaker.py",
     "gateway/outbox/payload.py",
     "gateway/outbox/schedule.py",
     "gateway/outbox/signing.py",

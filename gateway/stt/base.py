@@ -5,12 +5,13 @@ Implementations: `stt.client` (vendors over WebSockets) and `engines.pool` (work
 not share code; they share this shape.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
 from gateway.events import RecognizerEvent, RecognizerRequest, RecordingRequest, RecordingTranscript
+from gateway.media.timeline import Stretch
 from telephony_codecs.formats import AudioFormat
 
 
@@ -50,6 +51,17 @@ class Recognizers(Protocol):
 
         Raises, on entering:
             RecognizerUnavailable: refused, not reached within the profile's connect time-out, or no capacity.
+        """
+
+
+class Archive(Protocol):
+    """The audio of one track that was kept on disk; `gateway.journal` has one per track."""
+
+    async def read(self, position: int) -> Sequence[Stretch]:
+        """
+        The next audio at or after a position, in order, a few seconds at a time; empty if there is none.
+
+        What is still only in memory may be missing. Damaged and missing places are left out: then positions jump.
         """
 
 
