@@ -9,6 +9,6 @@ import warnings
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "'audioop' is deprecated", DeprecationWarning)
-    from audioop import alaw2lin, lin2alaw, lin2ulaw, ulaw2lin
+    from audioop import alaw2lin, lin2alaw, lin2ulaw, rms, ulaw2lin
 
-__all__ = ["alaw2lin", "lin2alaw", "lin2ulaw", "ulaw2lin"]
+__all__ = ["alaw2lin", "lin2alaw", "lin2ulaw", "rms", "ulaw2lin"]

@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from telephony_codecs._audioop import rms
+
 
 def linear32_to_linear16(audio: bytes) -> bytes:
     """
@@ -39,3 +41,19 @@ def linear16_to_linear32(pcm: bytes) -> bytes:
     """
     wide: npt.NDArray[np.int32] = np.frombuffer(pcm, "<i2").astype("<i4") << 16
     return wide.tobytes()
+
+
+def root_mean_square(pcm: bytes) -> int:
+    """
+    Effective value of 16-bit samples.
+
+    Args:
+        pcm: int16 little-endian, whole samples, also none.
+
+    Returns:
+        0 for silence and for nothing, at most 32768.
+
+    Raises:
+        audioop.error: an odd number of bytes.
+    """
+    return rms(pcm, 2)

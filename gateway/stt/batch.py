@@ -101,7 +101,7 @@ def read_answer(body: bytes) -> RecordingTranscript:
     """
     try:
         answer = _decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         answer = _Answer()
     text = answer.transcription if answer.transcription is not None else answer.transcript
     if text is None or answer.status not in (None, "success"):
@@ -130,7 +130,7 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Recogn
     """
     try:
         fault = _fault_decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         fault = _Fault()
     if fault.error_code == "LANGUAGE_NOT_ENABLED_IN_REGION":
         return RecognizerUnavailable(

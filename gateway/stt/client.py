@@ -36,7 +36,8 @@ class Limits:
     Bounds of one session.
 
     Args:
-        ping_interval_s, ping_timeout_s: a peer that is gone without a word is noticed after both, at the latest.
+        ping_interval_s, ping_timeout_s: a peer that is gone without a word is noticed after both, at the latest. The
+            answer waits behind audio that the peer has not read yet, so they must not be too short.
         send_timeout_s: how long the vendor may leave audio unread before it counts as gone; in that time 24 KiB must
             pass, 3 s of telephone audio.
         close_timeout_s: of the closing handshake; then the connection is cut.
@@ -45,8 +46,8 @@ class Limits:
         bad_messages: in a row, at which the session is given up.
     """
 
-    ping_interval_s: float = 20.0
-    ping_timeout_s: float = 20.0
+    ping_interval_s: float = 5.0
+    ping_timeout_s: float = 10.0
     send_timeout_s: float = 20.0
     close_timeout_s: float = 1.0
     max_message_bytes: int = 2**20
@@ -77,6 +78,7 @@ async def open_session(
                 socket = await _dial(protocol, limits)
                 stack.push_async_callback(_hang_up, socket, limits.close_timeout_s)
                 recognizer = WebSocketRecognizer(socket, protocol, profile.kind, limits)
+                stack.callback(recognizer.let_go)
                 await recognizer.become_ready()
         except (OSError, WebSocketException, ValueError) as error:
             failure = _unconnected(error)
@@ -107,6 +109,9 @@ class WebSocketRecognizer:
         self._bad_messages = 0
         self._has_ended = False
         self._failure: PeerError | UnavailableError | None = None
+        self._loop = asyncio.get_running_loop()
+        self._sending_since: float | None = None
+        self._watch: asyncio.TimerHandle | None = None
 
     async def become_ready(self) -> None:
         """Say the protocol's opening, and listen until it may be sent audio."""
@@ -152,13 +157,32 @@ class WebSocketRecognizer:
             raise self._failure
         try:
             for message in messages:
-                async with asyncio.timeout(self._limits.send_timeout_s):
-                    await self._socket.send(message)
+                self._sending_since = self._loop.time()
+                if self._watch is None:
+                    self._watch = self._loop.call_later(self._limits.send_timeout_s, self._look)
+                await self._socket.send(message)
         except ConnectionClosed as closed:
             self._after_close(closed)
             raise closure(1000) from None  # this vendor ends so; there is nothing left to send to
-        except TimeoutError:
-            raise self._lost(RecognizerUnavailable("the recogniser stopped reading", code="stt_stalled")) from None
+        finally:
+            self._sending_since = None
+
+    def _look(self) -> None:
+        """Cut a socket that takes nothing. One timer looks now and then; one for each message would cost too much."""
+        self._watch = None
+        if self._sending_since is None:
+            return
+        left_s = self._sending_since + self._limits.send_timeout_s - self._loop.time()
+        if left_s > 0:
+            self._watch = self._loop.call_later(left_s, self._look)
+        else:  # whoever is sending finds the socket closed, and the reason
+            self._lost(RecognizerUnavailable("the recogniser stopped reading", code="stt_stalled"))
+
+    def let_go(self) -> None:
+        """Nothing is sent any more."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     async def _receive(self) -> list[RecognizerEvent]:
         """The next message's events; none for a message that makes no sense, until that happens too often."""

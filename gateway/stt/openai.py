@@ -360,7 +360,7 @@ def _confidence(logprobs: Any) -> float | None:
         found = msgspec.convert(logprobs or [], list[_LogProb])
     except msgspec.ValidationError:
         return None
-    return round(min(1.0, exp(sum(each.logprob for each in found) / len(found))), 4) if found else None
+    return round(exp(min(0.0, sum(each.logprob for each in found) / len(found))), 4) if found else None
 
 
 def _failure(code: str, *, retryable: bool) -> RecognizerUnavailable:

@@ -2,7 +2,7 @@
 Audio no faster than a vendor takes it: held audio goes out at the pace at which it was spoken.
 
 Some vendors end a session that sends faster than real time, which is what every client does after a slow connect, a
-stall of the network, or a replay.
+stall of the network, or a replay. Others take a multiple of it (`stt.kinds`).
 """
 
 import asyncio
@@ -14,6 +14,31 @@ from telephony_codecs.formats import AudioFormat
 
 BURST_S = 1.0
 """What may be sent at once after a pause: what the strictest vendor takes in one message."""
+
+CATCH_UP_BURST_S = 5.0
+"""The same for vendors that take audio faster than it was spoken."""
+
+
+class Pace:
+    """
+    When audio is due.
+
+    Args:
+        speed: multiple of real time.
+        burst_s: audio that may be ahead of that.
+        now: seconds of a monotonic clock.
+    """
+
+    def __init__(self, speed: float, burst_s: float, now: float) -> None:
+        self._speed = speed
+        self._burst_s = burst_s / speed
+        self._spoken_at = now
+        """When the audio sent so far would have been spoken, had it come at that speed."""
+
+    def wait_s(self, audio_s: float, now: float) -> float:
+        """How long to wait before so much more audio is sent."""
+        self._spoken_at = max(self._spoken_at, now) + audio_s / self._speed
+        return max(0.0, self._spoken_at - now - self._burst_s)
 
 
 class PacedRecognizer:
@@ -29,18 +54,14 @@ class PacedRecognizer:
     def __init__(self, recognizer: Recognizer, audio_format: AudioFormat, burst_s: float = BURST_S) -> None:
         self._recognizer = recognizer
         self._format = audio_format
-        self._burst_s = burst_s
         self._loop = asyncio.get_running_loop()
-        self._spoken_at = self._loop.time()
-        """When the audio sent so far would have been spoken, had it come live."""
+        self._pace = Pace(1.0, burst_s, self._loop.time())
 
     async def send(self, audio: bytes) -> None:
         """Send audio; waits until the pace allows it."""
-        now = self._loop.time()
-        self._spoken_at = max(self._spoken_at, now) + self._format.samples(audio) / self._format.rate_hz
-        ahead_s = self._spoken_at - now - self._burst_s
-        if ahead_s > 0:
-            await asyncio.sleep(ahead_s)
+        wait_s = self._pace.wait_s(self._format.samples(audio) / self._format.rate_hz, self._loop.time())
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
         await self._recognizer.send(audio)
 
     async def finalize(self) -> None:

@@ -1,49 +1,50 @@
 """
-The recogniser session of one track: chunks of call audio in, segments in call time out.
+The recogniser session of one track: chunks of call audio in, segments in call time out, whatever recognisers do.
 
-It owns what every recogniser needs and none brings: audio held from the first frame until the recogniser is there,
-conversion to the form it wants, keep-alive, silence when the platform stops sending in mid-utterance, the bounded wait
-for the last final, and the mapping of its times to the call's.
+It owns what every recogniser needs and none brings: audio held from the first frame until a recogniser is there,
+connecting again when one is lost, fail-over to other profiles and back, hearing again what nobody has settled, planned
+changes before a vendor ends a session, and the bounded wait for the last final. What is settled is in the `Ledger`,
+which profile is tried when in the `Chain`, one session is a `Conversation`; here they are only put together.
 
-One session is one conversation with one recogniser (`_converse`). What happens when that breaks is decided in one
-place (`run`): today the rest of the track is reported as untranscribed.
+A pending partial is not taken for a final while a later session may hear that audio again.
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 
+import msgspec
 import structlog
-from msgspec import structs
 
 from gateway import telemetry
-from gateway.channels import Channel, Overflow
-from gateway.errors import GatewayError, PeerError, RecognizerUnavailable, UnavailableError
-from gateway.events import (
-    Final,
-    Finished,
-    Hearing,
-    Partial,
-    RecognizerLost,
-    RecognizerRequest,
-    Segment,
-    SpeechEnded,
-    SpeechStarted,
-    TrackEvent,
-    Untranscribed,
-    Word,
-)
+from gateway.config import SttProfile, SttSettings
+from gateway.errors import GatewayError
+from gateway.events import RecognizerBack, RecognizerLost, RecognizerRequest, TrackEvent
+from gateway.media.tape import Tape
 from gateway.media.timeline import Stretch
-from gateway.stt.base import Recognizer, Recognizers
+from gateway.stt.base import Archive, Recognizers
+from gateway.stt.chain import Chain
 from gateway.stt.clock import SessionClock
-from telephony_codecs.convert import Converter
-from telephony_codecs.formats import AudioFormat
+from gateway.stt.conversation import Account, Conversation, Parting
+from gateway.stt.kinds import TRAITS, Traits
+from gateway.stt.ledger import Ledger
+from gateway.stt.line import Line, Lines
+from gateway.stt.outages import Outages
+from gateway.stt.source import Holes, Source
+from gateway.stt.succession import Reason, Succession
 
 log = structlog.get_logger()
 
-IDLE_S = 1.0
-"""No audio for so long, in mid-utterance: the platform suppresses silence, and the recogniser waits for a pause."""
-MAX_INSERTED_S = 3.0
-"""Silence given to a recogniser to end an utterance; longer than any endpointer waits."""
+UNKNOWN = SttProfile(kind="local")
+"""Settings of a profile that is not among the configured ones: opening it says so."""
+
+
+class Unheard(msgspec.Struct, frozen=True):
+    """Audio from `position` on, in samples, has no transcript yet, but the archive has it; `reason`: the last loss."""
+
+    position: int
+    reason: str
 
 
 class TrackSession:
@@ -52,229 +53,276 @@ class TrackSession:
 
     Args:
         recognizers: where sessions come from.
-        profile: which of them.
+        stt: settings; profiles are looked up here.
+        profile: the first choice; its `fallback` follow.
         request: the session wanted; `request.format` is the track's own format, not the recogniser's.
+        tape: the track's audio in memory; made with `is_archived` if there is an archive. This session appends to it.
         emit: called with each track event, in order; may wait.
-        buffer_s: audio held while the recogniser is absent or slow; older audio is then given up and reported.
-        drain_s: how long to wait for the last final.
-        keepalive_s: silence on the session before a keep-alive.
-        chunk_ms: pace of inserted silence.
+        archive: the track's audio on disk.
+        heard: position up to which everything is committed already; None: nothing is.
+        is_recovery: all audio is in the archive and none will come; every segment is a recovered one.
+        outages: what all sessions of the process know of recognisers that are down.
+        draw: numbers from 0 to 1.
     """
 
     def __init__(
         self,
         recognizers: Recognizers,
+        stt: SttSettings,
         profile: str,
         request: RecognizerRequest,
+        tape: Tape,
         emit: Callable[[TrackEvent], Awaitable[None]],
         *,
-        buffer_s: float,
-        drain_s: float,
-        keepalive_s: float = 5.0,
-        chunk_ms: int = 100,
+        archive: Archive | None = None,
+        heard: int | None = None,
+        is_recovery: bool = False,
+        outages: Outages | None = None,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._recognizers = recognizers
-        self._profile = profile
+        self._stt = stt
         self._request = request
-        self._emit = emit
-        self._drain_s = drain_s
-        self._keepalive_s = keepalive_s
-        self._chunk_s = chunk_ms / 1000
-        self._source = request.format
-        self._rate_hz = self._source.rate_hz
-        self._audio: Channel[Stretch] = Channel(
-            int(buffer_s * self._rate_hz) * self._source.bytes_per_sample,
-            Overflow.DROP_OLDEST,
-            weight=lambda stretch: len(stretch.payload),
-            on_drop=self._note_drop,
+        self._tape = tape
+        self._archive = archive
+        self._is_recovery = is_recovery
+        self._outages = outages or Outages(draw)
+        self._draw = draw
+        self._names = (profile, *self._settings(profile).fallback)
+        self._rate_hz = request.format.rate_hz
+        self._holes = Holes()
+        self._ledger = Ledger(self._rate_hz, request.language, heard=heard, is_recovery=is_recovery)
+        self._account = Account(
+            track=request.track,
+            tape=tape,
+            is_archived=archive is not None,
+            ledger=self._ledger,
+            emit=emit,
+            drain_s=stt.drain_s,
+            is_closed=is_recovery,
         )
-        self._clock = SessionClock(self._rate_hz)
-        self._dropped: tuple[int, int] | None = None
-        self._end_position: int | None = None
-        self._committed = 0.0
-        self._asked_to_end = False
-        self._partial: Partial | None = None
-        self._partial_end = 0
-        self._first_audio_at: float | None = None
-        self._has_result = False
+        self._closed = asyncio.Event()
+        self._closed_at = 0.0
+        self._lost_at: float | None = None
+        self._last_code = "not_heard"
+        self._recovered_until = 0
 
     def feed(self, chunk: Stretch) -> None:
         """Take a chunk of call audio; never waits."""
-        if self._end_position is None:
-            self._committed = chunk.position / self._rate_hz
-        self._end_position = chunk.position + self._source.samples(chunk.payload)
-        self._audio.put_nowait(chunk)
+        tape = self._tape
+        if chunk.position != tape.end:
+            self._holes.add(tape.end or 0, chunk.position)
+            self._ledger.begin(chunk.position)
+        tape.append(chunk)
+        self._account.bell.ring()
 
     def close(self) -> None:
         """No more audio comes."""
-        self._audio.close()
-
-    async def run(self) -> None:
-        """Transcribe until the audio was closed and the recogniser has said everything, or has failed."""
-        failure = await self._attempt()
-        await self._force_partial()
-        if failure is None:
-            return
-        log.warning("stt_lost", track=self._request.track, profile=self._profile, code=failure.code)
-        await self._emit(RecognizerLost(at_s=self._end_s, reason=failure.code))
-        async for _ in self._audio:
-            pass  # nobody hears it; its extent is what counts
-        await self._report_missing(failure.code)
-
-    async def _attempt(self) -> GatewayError | None:
-        """One session from connect to end. Returns why it failed, None if it said everything."""
-        wanted = self._recognizers.audio_format(self._profile, self._source)
-        request = structs.replace(self._request, format=wanted)
-        try:
-            async with self._recognizers.open(self._profile, request) as recognizer:
-                return await self._converse(recognizer, wanted)
-        except (UnavailableError, PeerError) as error:
-            return error
-
-    async def _converse(self, recognizer: Recognizer, wanted: AudioFormat) -> GatewayError | None:
-        async with asyncio.TaskGroup() as tasks:
-            drained = asyncio.timeout(None)
-            sender = tasks.create_task(self._send(recognizer, Converter(self._source, wanted), drained))
-            try:
-                async with drained:
-                    await self._listen(recognizer)
-                return None if self._asked_to_end else RecognizerUnavailable("it ended unasked", code="ended_early")
-            except TimeoutError:
-                return RecognizerUnavailable("the last final did not come in time", code="drain_timeout")
-            except (UnavailableError, PeerError) as error:
-                return error
-            finally:
-                sender.cancel()
-
-    async def _send(self, recognizer: Recognizer, converter: Converter, drained: asyncio.Timeout) -> None:
-        """Audio as it comes, then the request to end, which starts the clock of the drain."""
-        try:
-            while (chunk := await self._next_chunk(recognizer, converter)) is not None:
-                await self._report_drop()
-                await self._send_audio(recognizer, converter.convert(chunk.payload))
-                self._clock.sent(chunk.position, self._source.samples(chunk.payload))
-            await self._report_drop()
-            self._asked_to_end = True
-            drained.reschedule(asyncio.get_running_loop().time() + self._drain_s)
-            await self._send_audio(recognizer, converter.flush())
-            await recognizer.end()
-        except (UnavailableError, PeerError):
-            return  # the listener meets the same loss and says why
-
-    async def _next_chunk(self, recognizer: Recognizer, converter: Converter) -> Stretch | None:
-        """The next chunk of audio; meanwhile the recogniser is kept alive, and given the pause it waits for."""
-        idle_s = inserted_s = since_keepalive_s = 0.0
-        while True:
-            wait_s = self._chunk_s if idle_s >= IDLE_S and self._partial and inserted_s < MAX_INSERTED_S else IDLE_S
-            try:
-                async with asyncio.timeout(wait_s):
-                    return await self._audio.get()
-            except TimeoutError:
-                idle_s += wait_s
-                since_keepalive_s += wait_s
-            if wait_s < IDLE_S:
-                samples = round(self._chunk_s * self._rate_hz)
-                await self._send_audio(recognizer, converter.convert(self._source.silence(samples)))
-                self._clock.inserted(samples)
-                inserted_s += self._chunk_s
-                since_keepalive_s = 0.0
-            elif since_keepalive_s >= self._keepalive_s:
-                await recognizer.keepalive()
-                since_keepalive_s = 0.0
-
-    async def _send_audio(self, recognizer: Recognizer, audio: bytes) -> None:
-        if not audio:
-            return  # an empty message ends the stream at some vendors
-        if self._first_audio_at is None:
-            self._first_audio_at = asyncio.get_running_loop().time()
-        await recognizer.send(audio)
-
-    async def _listen(self, recognizer: Recognizer) -> None:
-        async for event in recognizer.events():
-            match event:
-                case Partial():
-                    self._note_result()
-                    self._partial = event if event.text else None
-                    self._partial_end = self._clock.position
-                    if event.text:
-                        await self._emit(Hearing(text=event.text, start_s=self._at(event.start_s)))
-                case Final():
-                    self._note_result()
-                    self._partial = None
-                    if event.text:
-                        await self._emit(self._segment(event))
-                case Finished():
-                    return
-                case SpeechStarted() | SpeechEnded():
-                    pass
-
-    def _segment(self, final: Final) -> Segment:
-        words = tuple(
-            Word(
-                word=word.word,
-                start_s=self._clock.call_s(word.start_s),
-                end_s=self._clock.call_s(word.end_s),
-                confidence=word.confidence,
-            )
-            for word in final.words
-        )
-        start_s = self._at(final.start_s)
-        if start_s is None:
-            start_s = words[0].start_s if words else self._committed
-        end_s = self._at(final.end_s)
-        if end_s is None:
-            end_s = words[-1].end_s if words else self._clock.position / self._rate_hz
-        self._committed = max(self._committed, end_s)
-        return Segment(
-            text=final.text,
-            start_s=start_s,
-            end_s=max(start_s, end_s),
-            words=words,
-            language=final.language or self._request.language,
-            confidence=final.confidence,
-        )
-
-    async def _force_partial(self) -> None:
-        """A last partial that never became final is still what was said."""
-        partial, self._partial = self._partial, None
-        if partial is None:
-            return
-        start_s = self._at(partial.start_s)
-        if start_s is None:
-            start_s = self._committed
-        end_s = max(start_s, self._partial_end / self._rate_hz)
-        self._committed = max(self._committed, end_s)
-        await self._emit(
-            Segment(text=partial.text, start_s=start_s, end_s=end_s, language=self._request.language, forced=True)
-        )
-
-    async def _report_missing(self, reason: str) -> None:
-        if self._end_s > self._committed:
-            await self._emit(Untranscribed(start_s=self._committed, end_s=self._end_s, reason=reason))
+        if not self._closed.is_set():
+            self._closed.set()
+            self._closed_at = asyncio.get_running_loop().time()
+            self._account.is_closed = True
+            self._account.bell.ring()
 
     @property
-    def _end_s(self) -> float:
-        return (self._end_position or 0) / self._rate_hz
+    def committed(self) -> int | None:
+        """Position up to which everything is settled, in samples; None before any audio."""
+        return self._ledger.committed
 
-    def _note_drop(self, chunk: Stretch) -> None:
-        end = chunk.position + self._source.samples(chunk.payload)
-        start = chunk.position if self._dropped is None else self._dropped[0]
-        self._dropped = (start, end)
-        telemetry.STT_DROPPED_SECONDS.inc((end - chunk.position) / self._rate_hz)
+    async def run(self) -> Unheard | None:
+        """
+        Transcribe until the audio was closed and everything was said.
 
-    async def _report_drop(self) -> None:
-        if self._dropped is not None:
-            start, end = self._dropped
-            self._dropped = None
-            await self._emit(
-                Untranscribed(start_s=start / self._rate_hz, end_s=end / self._rate_hz, reason="recognizer_too_slow")
-            )
+        Returns:
+            None: everything that came was transcribed, or reported as lost. With an archive, where no recogniser could
+            be had in time after the end: from where on nothing is known.
+        """
+        if self._is_recovery:
+            self._ledger.begin(0)
+            self.close()
+        async with asyncio.TaskGroup() as tasks:
+            lines = Lines(self._recognizers, self._request, self._outages, tasks)
+            try:
+                return await self._transcribe(lines)
+            finally:
+                lines.release()
 
-    def _note_result(self) -> None:
-        if not self._has_result and self._first_audio_at is not None:
-            self._has_result = True
-            seconds = asyncio.get_running_loop().time() - self._first_audio_at
-            telemetry.STT_FIRST_RESULT_SECONDS.labels(self._profile).observe(seconds)
+    async def _transcribe(self, lines: Lines) -> Unheard | None:
+        loop = asyncio.get_running_loop()
+        links = [(name, self._settings(name).failover_after_s, self._kind(name) == "local") for name in self._names]
+        chain = Chain(links, self._draw, loop.time())
+        line: Line | None = None
+        while True:
+            await self._account.settle_debts()
+            if line is None and (self._is_done or (line := await self._connect(chain, lines)) is None):
+                return await self._give_up()
+            parting = await self._converse(line, chain, lines)
+            line.release()
+            if parting.is_end:
+                await self._back(line.profile)
+                await self._account.settle_debts()
+                return None
+            if parting.error is not None:
+                self._recovered_until = self._tape.end or 0
+                if parting.successor is None:
+                    await self._lost(line.profile, parting, chain, lines)
+            line = parting.successor
+            if line is not None:
+                self._note_switch(chain.current, line.profile, parting.reason)
+                telemetry.STT_RECONNECTS.labels(line.profile, parting.reason).inc()
+                chain.took(line.profile)
 
-    def _at(self, session_s: float | None) -> float | None:
-        return None if session_s is None else self._clock.call_s(session_s)
+    # ── connecting ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _connect(self, chain: Chain, lines: Lines) -> Line | None:
+        """A line that is open; None: there is no time left to get one."""
+        loop = asyncio.get_running_loop()
+        while True:
+            before = chain.current
+            attempt = chain.plan(loop.time(), lines.wait_s)
+            if chain.current != before:
+                self._note_switch(before, chain.current, "failover")
+            if self._gives_up_before(attempt.at):
+                return None
+            if attempt.at > loop.time():
+                await self._wait(attempt.at)
+                continue
+            line = lines.open(attempt.profile, attempt.patience_s)
+            if await line.opened() is not None:
+                if self._lost_at is not None:
+                    self._recovered_until = self._tape.end or 0
+                return line
+            assert line.error is not None
+            chain.failed(line.error, loop.time())
+            await self._note_loss(attempt.profile, line.error)
+
+    async def _wait(self, until: float) -> None:
+        """Wait, but not for longer than it takes to see that no more audio comes."""
+        if self._closed.is_set():
+            await asyncio.sleep(until - asyncio.get_running_loop().time())
+            return
+        try:
+            async with asyncio.timeout_at(until):
+                await self._closed.wait()
+        except TimeoutError:
+            pass  # as planned
+
+    def _gives_up_before(self, at: float) -> bool:
+        """Whether an attempt at that time is too late: the audio is over, and nothing has moved for `drain_s`."""
+        if not self._closed.is_set():
+            return False
+        if self._is_done:
+            return True
+        return at >= max(self._closed_at, self._account.progress_at) + self._stt.drain_s
+
+    @property
+    def _is_done(self) -> bool:
+        """Whether no more audio comes and none is unheard."""
+        if not self._closed.is_set() or self._is_recovery:
+            return False
+        end = self._tape.end
+        return end is None or (self._ledger.committed is not None and self._ledger.committed >= end)
+
+    # ── one session ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _converse(self, line: Line, chain: Chain, lines: Lines) -> Parting:
+        """Let the recogniser hear the track from where nothing is settled."""
+        recognizer = await line.opened()
+        assert recognizer is not None, "only open lines are talked on"
+        settings = self._settings(line.profile)
+        traits = self._traits(line.profile)
+        clock = SessionClock(self._rate_hz)
+        start = self._ledger.open(
+            line.profile,
+            clock,
+            has_word_times=traits.has_word_times,
+            recovered_until=self._recovered_until,
+            edge=self._tape.end or 0,
+        )
+        self._holes.forget(start)
+        source = Source(
+            self._tape,
+            self._archive,
+            None if self._is_recovery else self._holes,
+            start,
+            self._rate_hz * settings.chunk_ms // 1000,
+            shorten_before=self._recovered_until,
+        )
+        succession = Succession(
+            asyncio.get_running_loop().time(),
+            settings.max_session_s or traits.max_session_s,
+            None if chain.is_first else self._settings(chain.first).failback_after_s,
+        )
+        conversation = Conversation(
+            self._account,
+            line,
+            recognizer,
+            source,
+            clock,
+            settings,
+            traits,
+            succession,
+            lines,
+            lambda reason: chain.first if reason is Reason.FAILBACK else line.profile,
+            partial(self._back, line.profile),
+        )
+        return await conversation.run()
+
+    # ── losses ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _lost(self, profile: str, parting: Parting, chain: Chain, lines: Lines) -> None:
+        """A session broke."""
+        assert parting.error is not None
+        if not parting.was_of_use:
+            lines.failed(profile, parting.error)
+        chain.lost(parting.error, asyncio.get_running_loop().time(), was_of_use=parting.was_of_use)
+        await self._note_loss(profile, parting.error)
+
+    async def _note_loss(self, profile: str, error: GatewayError) -> None:
+        """Say once per outage that nobody hears the track."""
+        self._last_code = error.code
+        if self._lost_at is None:
+            self._lost_at = asyncio.get_running_loop().time()
+            log.warning("stt_lost", track=self._request.track, profile=profile, code=error.code)
+            await self._account.tell(RecognizerLost(provider=profile, at_s=self._at_s, reason=error.code))
+
+    async def _back(self, profile: str) -> None:
+        """A session is of use: say so, if it was said that nobody hears the track."""
+        if self._lost_at is None:
+            return
+        away_s = asyncio.get_running_loop().time() - self._lost_at
+        self._lost_at = None
+        telemetry.STT_RECONNECTS.labels(profile, "lost").inc()
+        log.info("stt_recovered", track=self._request.track, profile=profile, away_s=round(away_s, 3))
+        await self._account.tell(RecognizerBack(provider=profile, at_s=self._at_s))
+
+    def _note_switch(self, before: str, now: str, reason: str) -> None:
+        log.info("stt_switched", track=self._request.track, profile=before, to=now, reason=reason)
+
+    async def _give_up(self) -> Unheard | None:
+        """No recogniser will hear the rest: what is left of it, or what is lost of it."""
+        if self._is_done:
+            return None
+        if self._archive is not None:
+            return Unheard(self._ledger.committed or 0, self._last_code)
+        forced = self._ledger.forced()
+        if forced is not None:
+            await self._account.tell(forced)
+        for span in self._holes.audio_between(self._ledger.committed or 0, self._tape.end or 0):
+            await self._account.lose(span.start, span.end, self._last_code)
+        return None
+
+    @property
+    def _at_s(self) -> float:
+        end = self._ledger.committed if self._tape.end is None else self._tape.end
+        return (end or 0) / self._rate_hz
+
+    def _settings(self, profile: str) -> SttProfile:
+        return self._stt.profiles.get(profile, UNKNOWN)
+
+    def _kind(self, profile: str) -> str | None:
+        found = self._stt.profiles.get(profile)
+        return None if found is None else found.kind
+
+    def _traits(self, profile: str) -> Traits:
+        return TRAITS.get(self._kind(profile) or "local", TRAITS["local"])

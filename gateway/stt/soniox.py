@@ -221,7 +221,7 @@ def _words(tokens: Iterable[_Token]) -> tuple[Word, ...]:
                 words[-1] = msgspec.structs.replace(words[-1], word=words[-1].word + text)
         elif start_s is None or end_s is None:
             continue
-        elif begins_word or not words or token.language in _UNSPACED:
+        elif begins_word or not words or text_or_none(token.language) in _UNSPACED:
             words.append(Word(word=mark + text, start_s=start_s, end_s=end_s, confidence=confidence))
             mark = ""
         else:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from telephony_codecs.pcm import linear16_to_linear32, linear32_to_linear16
+from telephony_codecs.pcm import linear16_to_linear32, linear32_to_linear16, root_mean_square
 
 SAMPLES = np.arange(-32768, 32768).astype("<i2").tobytes()
 
@@ -43,3 +43,10 @@ def test_half_a_sample_is_refused(convert):
 @pytest.mark.parametrize("convert", [linear16_to_linear32, linear32_to_linear16])
 def test_nothing_converts_to_nothing(convert):
     assert convert(b"") == b""
+
+
+@pytest.mark.parametrize(
+    ("samples", "effective"), [([], 0), ([0, 0], 0), ([-32768] * 4, 32768), ([300, -400], 354), ([1000], 1000)]
+)
+def test_the_effective_value_is_the_root_of_the_mean_square(samples, effective):
+    assert root_mean_square(np.array(samples, "<i2").tobytes()) == pytest.approx(effective, abs=1)

@@ -83,7 +83,8 @@ def test_an_odd_word_costs_only_itself(words: Any) -> None:
 @pytest.mark.parametrize(
     "body",
     [b"", b"null", b"[]", b"<html>", b'{"status":"success"}', b'{"status":"processing","request_id":"r"}',
-     b'{"status":"error","transcription":"x"}', b"[" * 100_000],
+     b'{"status":"error","transcription":"x"}', b"[" * 100_000,
+     b'{"transcription":"\xff"}'],
     ids=lambda body: str(body[:20]),
 )  # fmt: skip
 def test_what_is_no_transcript_is_a_protocol_error(body: bytes) -> None:

@@ -429,9 +429,8 @@ async def test_a_session_without_a_keepalive_idles_out() -> None:
     assert server.violations == ["NET-0001: neither audio nor text in time"]
 
 
-async def test_a_track_that_has_not_started_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_track_that_has_not_started_is_kept_alive() -> None:
     """Its session is open before anybody speaks; the vendor would close it after 10 s, here 0.5."""
-    monkeypatch.setattr("gateway.stt.session.IDLE_S", 0.02)
     async with DeepgramServer(recognise(idle_s=0.5)) as server:
         track = VendorTrack(at(server, keepalive_s=0.1))
         async with asyncio.TaskGroup() as tasks:

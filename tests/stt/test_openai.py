@@ -280,6 +280,12 @@ def test_confidence_is_the_mean_probability_of_the_tokens() -> None:
     assert final.confidence == 0.9048
 
 
+def test_an_impossible_logarithm_costs_the_confidence_at_most() -> None:
+    *_, final = said(*spoken("a", 0, 900), completed("a", "Yes.", logprobs=[{"token": "Yes", "logprob": 1e300}]))
+    assert isinstance(final, Final)
+    assert (final.text, final.confidence) == ("Yes.", 1.0)
+
+
 @pytest.mark.parametrize(
     ("languages", "language"), [(["de"], "de"), ([{"code": "de"}], "de"), ([], None), ("de", None)]
 )

@@ -1,7 +1,6 @@
 """The session of one track: audio held, kept in pace, mapped to call time, drained, and honest about failure."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -12,65 +11,17 @@ from gateway.events import (
     Hearing,
     Partial,
     RecognizerLost,
-    RecognizerRequest,
     Segment,
-    TrackEvent,
     Untranscribed,
     Word,
 )
-from gateway.media.timeline import Stretch
-from gateway.stt.session import MAX_INSERTED_S, TrackSession
+from gateway.stt.conversation import MAX_INSERTED_S
 from telephony_codecs.formats import AudioFormat
 from tests.support import virtual_time
 from tests.support.scripted_recognizer import ScriptedRecognizer, ScriptedRecognizers
+from tests.support.session_track import CHUNK, MemoryArchive, Track, pass_time, play
 
-MULAW = AudioFormat.parse("mulaw-8000")
-CHUNK = 800  # samples of 100 ms
-DRAIN_S = 10.0
-
-
-class Track:
-    """A session under test with everything it emitted."""
-
-    def __init__(self, recognizers: ScriptedRecognizers, *, buffer_s: float = 30.0) -> None:
-        self.events: list[TrackEvent] = []
-        self.position = 0
-        self.session = TrackSession(
-            recognizers,
-            "test",
-            RecognizerRequest(format=MULAW, language="en", track="inbound"),
-            self._emit,
-            buffer_s=buffer_s,
-            drain_s=DRAIN_S,
-            keepalive_s=5.0,
-        )
-
-    async def _emit(self, event: TrackEvent) -> None:
-        self.events.append(event)
-
-    def speak(self, chunks: int = 1) -> None:
-        for _ in range(chunks):
-            self.session.feed(Stretch(self.position, bytes([self.position // CHUNK % 256]) * CHUNK))
-            self.position += CHUNK
-
-    def of(self, kind: type[TrackEvent]) -> list[TrackEvent]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-
-def play(
-    recognizers: ScriptedRecognizers, story: Callable[[Track, ScriptedRecognizer], Awaitable[None]], **options: float
-) -> Track:
-    """Run a session in virtual time while the story is told, then hang up."""
-
-    async def main() -> Track:
-        track = Track(recognizers, **options)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(track.session.run())
-            await story(track, await recognizers.session())
-            track.session.close()
-        return track
-
-    return virtual_time.run(main())
+CUT = RecognizerUnavailable("cut", code="stt_cut")
 
 
 def test_words_get_call_time_from_the_position_of_the_first_chunk() -> None:
@@ -84,6 +35,7 @@ def test_words_get_call_time_from_the_position_of_the_first_chunk() -> None:
     track = play(ScriptedRecognizers(), story)
     assert track.events == [
         Segment(
+            provider="test",
             text="hello",
             start_s=10.5,
             end_s=10.9,
@@ -102,10 +54,10 @@ def test_audio_from_before_the_recogniser_was_there_is_sent_first() -> None:
         track = Track(recognizers)
         track.speak(10)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(track.session.run())
+            tasks.create_task(track.run())
             recognizer = await recognizers.session()
             track.speak(1)
-            track.session.close()
+            track.close()
         return recognizer.audio
 
     assert virtual_time.run(main()) == b"".join(bytes([number]) * CHUNK for number in range(11))
@@ -115,7 +67,7 @@ def test_audio_is_converted_to_the_form_that_the_recogniser_wants() -> None:
     async def story(track: Track, recognizer: ScriptedRecognizer) -> None:
         assert recognizer.request.format == AudioFormat.parse("linear16-16000")
         track.speak(10)
-        track.session.close()
+        track.close()
         await recognizer.until(lambda: "end" in recognizer.calls)
         assert len(recognizer.audio) == 10 * CHUNK * 4
 
@@ -127,7 +79,7 @@ def test_a_final_that_comes_seconds_after_the_hang_up_is_not_lost() -> None:
 
     async def story(track: Track, recognizer: ScriptedRecognizer) -> None:
         track.speak(10)
-        track.session.close()
+        track.close()
         await recognizer.until(lambda: "end" in recognizer.calls)
         asyncio.get_running_loop().call_later(
             3.0, recognizer.say, Final(text="goodbye", start_s=0.1, end_s=0.9), Finished()
@@ -146,8 +98,8 @@ def test_a_last_partial_that_never_became_final_is_kept_as_forced() -> None:
 
     track = play(ScriptedRecognizers(), story)
     assert track.events == [
-        Hearing(text="I want to", start_s=0.2),
-        Segment(text="I want to", start_s=0.2, end_s=1.0, language="en", forced=True),
+        Hearing(provider="test", text="I want to", start_s=0.2),
+        Segment(provider="test", text="I want to", start_s=0.2, end_s=1.0, language="en", forced=True),
     ]
 
 
@@ -161,22 +113,24 @@ def test_a_recogniser_that_never_finishes_is_given_up_after_the_drain_and_what_i
 
     track = play(recognizers, story)
     assert track.events[1:] == [
-        RecognizerLost(at_s=1.0, reason="drain_timeout"),
+        RecognizerLost(provider="test", at_s=1.0, reason="drain_timeout"),
         Untranscribed(start_s=0.4, end_s=1.0, reason="drain_timeout"),
     ]
 
 
-def test_a_recogniser_lost_in_mid_call_leaves_a_gap_from_its_last_final_to_the_end() -> None:
+def test_what_nobody_could_be_had_for_is_reported_from_the_last_final_to_the_end() -> None:
     async def story(track: Track, recognizer: ScriptedRecognizer) -> None:
         track.speak(20)
         await recognizer.until(lambda: len(recognizer.audio) == 20 * CHUNK)
         recognizer.say(Final(text="hello", start_s=0.5, end_s=1.5))
-        recognizer.fail(RecognizerUnavailable("cut", code="stt_cut"))
+        recognizers.refusal = RecognizerUnavailable("503", code="stt_refused_503")
+        recognizer.fail(CUT)
         track.speak(30)
 
-    track = play(ScriptedRecognizers(), story)
-    assert track.of(RecognizerLost) == [RecognizerLost(at_s=5.0, reason="stt_cut")]
-    assert track.of(Untranscribed) == [Untranscribed(start_s=1.5, end_s=5.0, reason="stt_cut")]
+    recognizers = ScriptedRecognizers()
+    track = play(recognizers, story)
+    assert track.of(RecognizerLost) == [RecognizerLost(provider="test", at_s=5.0, reason="stt_cut")]
+    assert track.of(Untranscribed) == [Untranscribed(start_s=1.5, end_s=5.0, reason="stt_refused_503")]
 
 
 def test_a_recogniser_that_refuses_leaves_the_whole_track_untranscribed_and_says_why() -> None:
@@ -185,12 +139,12 @@ def test_a_recogniser_that_refuses_leaves_the_whole_track_untranscribed_and_says
         recognizers.refusal = RecognizerUnavailable("401", code="stt_refused_401", retryable=False)
         track = Track(recognizers)
         track.speak(10)
-        track.session.close()
-        await track.session.run()
+        track.close()
+        await track.run()
         return track
 
     assert virtual_time.run(main()).events == [
-        RecognizerLost(at_s=1.0, reason="stt_refused_401"),
+        RecognizerLost(provider="test", at_s=1.0, reason="stt_refused_401"),
         Untranscribed(start_s=0.0, end_s=1.0, reason="stt_refused_401"),
     ]
 
@@ -202,22 +156,31 @@ def test_a_recogniser_that_ends_unasked_is_a_lost_one() -> None:
         recognizer.say(Finished())
         await recognizer.closed.wait()
 
-    assert play(ScriptedRecognizers(), story).of(RecognizerLost) == [RecognizerLost(at_s=1.0, reason="ended_early")]
+    lost = play(ScriptedRecognizers(), story).of(RecognizerLost)
+    assert lost == [RecognizerLost(provider="test", at_s=1.0, reason="ended_early")]
 
 
 def test_a_stalled_recogniser_bounds_memory_and_the_audio_given_up_is_reported() -> None:
     async def story(track: Track, recognizer: ScriptedRecognizer) -> None:
         recognizer.listening.clear()
         track.speak(1)
-        await asyncio.sleep(0)
+        await pass_time(0.1)
         track.speak(100)
         recognizer.listening.set()
 
-    track = play(ScriptedRecognizers(), story, buffer_s=2.0)
-    (gap,) = track.of(Untranscribed)
-    assert isinstance(gap, Untranscribed)
-    assert gap.reason == "recognizer_too_slow"
-    assert gap.end_s == pytest.approx(10.1 - 2.0)
+    (gap,) = play(ScriptedRecognizers(), story, buffer_s=2.0).of(Untranscribed)
+    assert (gap.start_s, gap.end_s, gap.reason) == (0.1, pytest.approx(10.1 - 2.0), "not_held")
+
+
+def test_with_an_archive_a_stalled_recogniser_costs_nothing() -> None:
+    async def story(track: Track, recognizer: ScriptedRecognizer) -> None:
+        recognizer.listening.clear()
+        await track.talk(30)
+        recognizer.listening.set()
+        await recognizer.until(lambda: len(recognizer.audio) == 300 * CHUNK)
+        assert recognizer.audio == b"".join(bytes([number % 255]) * CHUNK for number in range(300))
+
+    assert not play(ScriptedRecognizers(), story, buffer_s=2.0, archive=MemoryArchive()).of(Untranscribed)
 
 
 def test_a_silent_line_is_kept_alive() -> None:

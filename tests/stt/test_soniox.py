@@ -304,6 +304,11 @@ def test_text_survives_whatever_is_wrong_beside_it(broken: dict[str, Any]) -> No
     assert finals(said(response(GOOD | broken, END))) == ["Good"]
 
 
+@pytest.mark.parametrize("language", [5, {}, [], None])
+def test_the_rest_of_a_word_survives_an_odd_language(language: Any) -> None:
+    assert finals(said(response(MOR, NING | {"language": language}, END))) == ["morning"]
+
+
 def test_the_end_mark_is_never_said() -> None:
     """Toy clients print it."""
     assert said(response(END)) == []

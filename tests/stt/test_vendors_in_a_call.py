@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from gateway.config import SttProfile
+from gateway.config import SttProfile, SttSettings
 from gateway.events import RecognizerRequest, Segment, TrackEvent
+from gateway.media.tape import Tape
 from gateway.media.timeline import Stretch
 from gateway.stt.profiles import ProfiledRecognizers
 from gateway.stt.session import TrackSession
@@ -39,7 +40,8 @@ async def test_a_calls_audio_becomes_segments_in_call_time(
         profile = SttProfile(kind=kind, url=server.url, api_key=SecretStr(key) if key else None, audio=audio)
         recognizers = ProfiledRecognizers({"mine": profile}, lambda _: pytest.fail("not the local one"))
         request = RecognizerRequest(format=MULAW, track="inbound")
-        session = TrackSession(recognizers, "mine", request, emit, buffer_s=30, drain_s=5)
+        stt = SttSettings(drain_s=5, profiles={"mine": profile})
+        session = TrackSession(recognizers, stt, "mine", request, Tape(MULAW, 30 * MULAW.rate_hz), emit)
         for tenth in range(15):
             session.feed(Stretch(START_S * 8000 + tenth * 800, MULAW.silence(800)))
         session.close()

@@ -21,21 +21,26 @@ class ScriptedRecognizer:
     One session.
 
     Attributes:
+        profile: under which it was opened.
         request: what it was opened for.
         calls: `send`, `finalize`, `keepalive` and `end`, in the order in which they came.
         audio: all bytes sent.
+        sent_at: the loop's time of each piece, and its length in bytes.
         listening: clear it and `send` waits: the engine is behind.
         closed: set when the session was released.
     """
 
-    def __init__(self, owner: "ScriptedRecognizers", request: RecognizerRequest) -> None:
+    def __init__(self, owner: "ScriptedRecognizers", profile: str, request: RecognizerRequest) -> None:
         self._owner = owner
         self._queue: asyncio.Queue[RecognizerEvent | GatewayError] = asyncio.Queue()
         self._changed = asyncio.Condition()
         self._failure: GatewayError | None = None
+        self.profile = profile
         self.request = request
+        self.opened_at = asyncio.get_running_loop().time()
         self.calls: list[str] = []
         self.audio = bytearray()
+        self.sent_at: list[tuple[float, int]] = []
         self.listening = asyncio.Event()
         self.listening.set()
         self.closed = asyncio.Event()
@@ -58,7 +63,9 @@ class ScriptedRecognizer:
     async def send(self, audio: bytes) -> None:
         assert audio, "never empty"
         await self.listening.wait()
-        self.audio += audio
+        if self._failure is None:
+            self.audio += audio
+            self.sent_at.append((asyncio.get_running_loop().time(), len(audio)))
         await self._called("send", self._owner.on_audio(self, audio))
 
     async def finalize(self) -> None:
@@ -98,7 +105,10 @@ class ScriptedRecognizers:
 
     Attributes:
         sessions: all that were opened, in order.
+        attempts: profile and loop's time of each attempt to open one.
         refusal: raised instead of opening, while set.
+        refusals: the same by profile.
+        opens: clear it and opening waits.
     """
 
     def __init__(
@@ -117,16 +127,22 @@ class ScriptedRecognizers:
         self.on_finalize = on_finalize
         self.on_end = on_end
         self.sessions: list[ScriptedRecognizer] = []
+        self.attempts: list[tuple[str, float]] = []
         self.refusal: GatewayError | None = None
+        self.refusals: dict[str, GatewayError] = {}
+        self.opens = asyncio.Event()
+        self.opens.set()
 
     def audio_format(self, profile: str, source: AudioFormat) -> AudioFormat:
         return self._format or source
 
     @asynccontextmanager
     async def open(self, profile: str, request: RecognizerRequest) -> AsyncIterator[ScriptedRecognizer]:
-        if self.refusal is not None:
-            raise self.refusal
-        session = ScriptedRecognizer(self, request)
+        self.attempts.append((profile, asyncio.get_running_loop().time()))
+        await self.opens.wait()
+        if refusal := self.refusal or self.refusals.get(profile):
+            raise refusal
+        session = ScriptedRecognizer(self, profile, request)
         self.sessions.append(session)
         async with self._opened:
             self._opened.notify_all()
@@ -135,8 +151,8 @@ class ScriptedRecognizers:
         finally:
             session.closed.set()
 
-    async def session(self, index: int = 0) -> ScriptedRecognizer:
+    async def session(self, index: int = 0, *, within_s: float = DEADLINE_S) -> ScriptedRecognizer:
         """The session of that number, waiting for it to be opened."""
-        async with asyncio.timeout(DEADLINE_S), self._opened:
+        async with asyncio.timeout(within_s), self._opened:
             await self._opened.wait_for(lambda: len(self.sessions) > index)
         return self.sessions[index]

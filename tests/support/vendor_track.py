@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gateway.config import SttProfile
+from gateway.config import SttProfile, SttSettings
 from gateway.events import RecognizerRequest, Segment, TrackEvent
+from gateway.media.tape import Tape
 from gateway.media.timeline import Stretch
 from gateway.stt.base import Recognizer, Recognizers
 from gateway.stt.profiles import ProfiledRecognizers
@@ -34,12 +35,11 @@ class VendorTrack:
         self._chunk_bytes = chunk_ms * 8
         self._session = TrackSession(
             recognizers(profile),
+            SttSettings(drain_s=5, profiles={"vendor": profile}),
             "vendor",
             RecognizerRequest(format=MULAW, language="en", track="inbound"),
+            Tape(MULAW, 30 * MULAW.rate_hz),
             self._note,
-            buffer_s=30,
-            drain_s=5,
-            keepalive_s=profile.keepalive_s,
         )
         self._position = 0
 

@@ -35,6 +35,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.jumped_s
 
+    def hold_up(self, seconds: float) -> None:
+        """Let so much time pass in which nothing else runs, as a long computation does."""
+        self._jumping.jumped_s += seconds
+
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in virtual time."""
