@@ -13,6 +13,7 @@ from typing import Self
 
 import structlog
 
+from gateway import telemetry
 from gateway.config import OutboxSettings, WebhookSettings
 from gateway.errors import StorageError
 from gateway.events import CallEnded, CallEvent, Track, TranscriptFinal, TranscriptPartial
@@ -21,8 +22,11 @@ from gateway.outbox.database import NewEvent, StoredEvent, UnfinishedCall
 from gateway.outbox.endpoint import endpoints_of
 from gateway.outbox.partials import PartialSender
 from gateway.outbox.schedule import DAY_S, HOUR_S
-from gateway.outbox.sender import Sender
+from gateway.outbox.sender import OpenClient, Sender
 from gateway.outbox.store import Listener, Store
+
+# How soon the sender notices what `gateway deliveries` did.
+_LOOK_S = 1.0
 
 _log = structlog.get_logger()
 
@@ -38,6 +42,7 @@ class Outbox:
         clock: Unix seconds.
         entropy: random bytes, for ids.
         draw: uniform in [0, 1), for jitter.
+        open_client: makes the client of durable events for an endpoint; replaced in tests.
 
     Raises:
         ConfigError: two receivers have the same URL.
@@ -53,26 +58,36 @@ class Outbox:
         clock: Callable[[], float] = time.time,
         entropy: Callable[[int], bytes] = os.urandom,
         draw: Callable[[], float] = random.random,
+        open_client: OpenClient | None = None,
     ) -> None:
         self._settings = settings or OutboxSettings()
         self._endpoints = endpoints_of(webhooks)
         self._clock = clock
         self._entropy = entropy
         self._store = Store(folder)
-        delays_s = self._settings.retry_delays_s
-        self._sender = Sender(self._store, self._endpoints, delays_s=delays_s, clock=clock, draw=draw)
+        self._sender = Sender(
+            self._store,
+            self._endpoints,
+            delays_s=self._settings.retry_delays_s,
+            probe_delays_s=self._settings.probe_delays_s,
+            clock=clock,
+            draw=draw,
+            open_client=open_client,
+        )
         self._partials = PartialSender(
-            self._endpoints, encode=self._encode_partial, is_enabled=self._sender.is_enabled, clock=clock
+            self._endpoints, encode=self._encode_partial, is_enabled=self._sender.is_taking, clock=clock
         )
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._store)
+            await self._take_up_endpoints()
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             running = [
                 tasks.create_task(self._sender.run(), name="outbox-sender"),
                 tasks.create_task(self._partials.run(), name="outbox-partials"),
                 tasks.create_task(self._prune_hourly(), name="outbox-prune"),
+                tasks.create_task(self._watch(), name="outbox-watch"),
             ]
             for task in running:
                 stack.callback(task.cancel)
@@ -93,6 +108,10 @@ class Outbox:
     def pending(self) -> int:
         """Deliveries not yet made."""
         return self._store.pending
+
+    def dead(self) -> int:
+        """Deliveries given up, which can be retried by command."""
+        return self._store.dead
 
     def add_listener(self, listener: Listener) -> None:
         """Call `listener` after each commit with the events in it, in the order of commits."""
@@ -159,6 +178,28 @@ class Outbox:
             self._partials.withdraw(event.call.id, (event.track,))
         elif isinstance(event, CallEnded):
             self._partials.withdraw(event.call.id, tuple(Track))
+
+    async def _take_up_endpoints(self) -> None:
+        """Take note of the configured endpoints, and leave alone those that asked for it in an earlier life."""
+        disabled = await self._store.register({endpoint.key: endpoint.origin for endpoint in self._endpoints})
+        self._sender.set_disabled(disabled)
+        for endpoint in self._endpoints:
+            if endpoint.key in disabled:
+                _log.warning("webhook_endpoint_still_disabled", endpoint=endpoint.origin, endpoint_key=endpoint.key)
+
+    async def _watch(self) -> None:
+        """Notice what operators do to the store from another process, and measure how far receivers are behind."""
+        while True:
+            try:
+                seen = await self._store.look()
+            except StorageError:
+                pass  # while the disk cannot be read; `is_writable` tells of it, and the next look comes soon
+            else:
+                age_s = 0.0 if seen.oldest_at is None else max(0.0, self._clock() - seen.oldest_at)
+                telemetry.OUTBOX_OLDEST_AGE.set(age_s)
+                if seen.totals is not None:
+                    self._sender.set_disabled(seen.totals.disabled)
+            await asyncio.sleep(_LOOK_S)
 
     async def _prune_hourly(self) -> None:
         while True:

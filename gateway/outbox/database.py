@@ -6,66 +6,31 @@ to an endpoint only the oldest, the *head*, has a due time; when it ends, the ne
 transaction. So the index of heads has one entry per waiting call, however many events wait behind it.
 
     delivery   pending ──▶ delivered      taken by the receiver
-                      └──▶ dead           given up; kept, can be made pending again
+                      ├──▶ dead           given up; kept, can be made pending again
+                      └──▶ dropped        an operator's decision; the same
+
+An endpoint that answered 410 is disabled: its deliveries stay pending and are not tried until an operator enables it.
+What operators do is in `operating`; the tables are in `schema`.
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple
 
 import msgspec
 
-from gateway.errors import StorageError
 from gateway.events import CallEnded, CallInfo
 
-Connect: TypeAlias = Callable[[Path], sqlite3.Connection]
-
-SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE calls (
-    call_id TEXT PRIMARY KEY,
-    started_at REAL NOT NULL,
-    ended_at REAL,
-    last_sequence INTEGER NOT NULL,
-    info BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX calls_unfinished ON calls (started_at) WHERE ended_at IS NULL;
-CREATE INDEX calls_ended ON calls (ended_at) WHERE ended_at IS NOT NULL;
-
-CREATE TABLE events (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    call_id TEXT NOT NULL REFERENCES calls,
-    sequence INTEGER NOT NULL,
-    type TEXT NOT NULL,
-    created_at REAL NOT NULL,
-    body BLOB NOT NULL,
-    UNIQUE (call_id, sequence)
-);
-CREATE UNIQUE INDEX events_end_once ON events (call_id) WHERE type = 'call.ended';
-
-CREATE TABLE deliveries (
-    position INTEGER NOT NULL REFERENCES events ON DELETE CASCADE,
-    endpoint TEXT NOT NULL,
-    call_id TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead', 'dropped')),
-    attempts INTEGER NOT NULL DEFAULT 0,
-    misconfigured INTEGER NOT NULL DEFAULT 0,
-    due_at REAL CHECK (due_at IS NULL OR state = 'pending'),
-    lease_until REAL,
-    ready_at REAL AS (coalesce(lease_until, due_at)),
-    last_outcome TEXT,
-    last_status INTEGER,
-    last_attempt_at REAL,
-    PRIMARY KEY (position, endpoint)
-) WITHOUT ROWID;
-CREATE INDEX deliveries_heads ON deliveries (endpoint, ready_at) WHERE due_at IS NOT NULL;
-CREATE INDEX deliveries_pending ON deliveries (endpoint, call_id, position) WHERE state = 'pending';
-"""
 _PRUNED_PER_STEP = 500
+
+
+class Change(NamedTuple):
+    """By how much a transaction changes the numbers of pending and of dead deliveries."""
+
+    pending: int = 0
+    dead: int = 0
 
 
 class DeliveryState(StrEnum):
@@ -122,14 +87,20 @@ class Due(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows an attempt: the delivery's new state, and when it is due again while it stays pending."""
+    """
+    What follows an attempt: the delivery's new state, and when it is due again while it stays pending.
+
+    `attempts` is how many have counted so far; `disables`: why nothing more may be sent to the endpoint, if so.
+    """
 
     state: DeliveryState
     due_at: float | None
+    attempts: int
     outcome: str
     status: int | None
     misconfigured: int
     at: float
+    disables: str | None = None
 
 
 class UnfinishedCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,57 +111,16 @@ class UnfinishedCall(msgspec.Struct, frozen=True, kw_only=True):
     last_sequence: int
 
 
-# ── Opening ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection in autocommit mode; the store begins and ends the transactions."""
-    return sqlite3.connect(path, timeout=5.0, isolation_level=None)
-
-
-def open_database(path: Path, connect: Connect) -> sqlite3.Connection:
-    """
-    Open the database, make its tables if it is new, and take back the leases of a process that died.
-
-    Raises:
-        StorageError: it cannot be used, or a newer version of the gateway made it.
-    """
-    db: sqlite3.Connection | None = None
-    try:
-        db = connect(path)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA foreign_keys = ON")
-        db.execute("PRAGMA busy_timeout = 5000")
-        _bring_up_to_date(db, path)
-        db.execute("UPDATE deliveries SET lease_until = NULL WHERE due_at IS NOT NULL AND lease_until IS NOT NULL")
-        return db
-    except (sqlite3.Error, StorageError) as error:
-        if db is not None:
-            db.close()
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(f"cannot use {path}: {error}", code="store_unusable") from error
-
-
-def _bring_up_to_date(db: sqlite3.Connection, path: Path) -> None:
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        raise StorageError(f"{path} was made by a newer version of the gateway", code="store_too_new")
-    if version == 0:
-        db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-
-
 # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def insert_event(db: sqlite3.Connection, event: NewEvent) -> tuple[StoredEvent, int]:
+def insert_event(db: sqlite3.Connection, event: NewEvent) -> tuple[StoredEvent, Change]:
     """
     Write an event with its deliveries. An event whose id is there already is left alone: a commit may succeed on disk
     and still report a failure, and is then repeated.
 
     Returns:
-        The event, and how many deliveries it added.
+        The event, and the deliveries that it added.
 
     Raises:
         sqlite3.IntegrityError: another event has this sequence number of the call, or the call has ended before.
@@ -218,7 +148,7 @@ def insert_event(db: sqlite3.Connection, event: NewEvent) -> tuple[StoredEvent, 
     ).fetchone()
     if row is None:
         (position,) = db.execute("SELECT position FROM events WHERE id = ?", (event.id,)).fetchone()
-        return msgspec.structs.replace(stored, position=position), 0
+        return msgspec.structs.replace(stored, position=position), Change()
     for endpoint in event.endpoints:
         db.execute(
             "INSERT INTO deliveries (position, endpoint, call_id, state, due_at)"
@@ -227,39 +157,47 @@ def insert_event(db: sqlite3.Connection, event: NewEvent) -> tuple[StoredEvent, 
             " THEN NULL ELSE :at END)",
             {"position": row[0], "endpoint": endpoint, "call": event.call.id, "at": event.created_at},
         )
-    return msgspec.structs.replace(stored, position=row[0]), len(event.endpoints)
+    return msgspec.structs.replace(stored, position=row[0]), Change(pending=len(event.endpoints))
 
 
-def record_attempt(db: sqlite3.Connection, delivery: Delivery, verdict: Verdict) -> bool:
+def record_attempt(db: sqlite3.Connection, delivery: Delivery, verdict: Verdict) -> Change:
     """
     Write how an attempt ended together with what follows from it.
 
-    Returns:
-        Whether the delivery ended with it. One that is no longer pending is left as it is.
+    A delivery that is no longer pending is left as it is. One that is not the oldest of its call any more, because an
+    operator revived an older one meanwhile, waits for that one.
     """
     changed = db.execute(
-        "UPDATE deliveries SET state = ?, due_at = ?, lease_until = NULL, attempts = ?, misconfigured = ?,"
-        " last_outcome = ?, last_status = ?, last_attempt_at = ?"
-        " WHERE position = ? AND endpoint = ? AND state = 'pending'",
-        (
-            verdict.state,
-            verdict.due_at,
-            delivery.attempt,
-            verdict.misconfigured,
-            verdict.outcome,
-            verdict.status,
-            verdict.at,
-            delivery.position,
-            delivery.endpoint,
-        ),
+        "UPDATE deliveries SET state = :state, lease_until = NULL, attempts = :attempts,"
+        " misconfigured = :misconfigured, due_at = CASE WHEN EXISTS (SELECT 1 FROM deliveries"
+        " WHERE endpoint = :endpoint AND call_id = :call AND state = 'pending' AND position < :position)"
+        " THEN NULL ELSE :due_at END, last_outcome = :outcome, last_status = :status, last_attempt_at = :at"
+        " WHERE position = :position AND endpoint = :endpoint AND state = 'pending'",
+        {
+            "state": verdict.state,
+            "attempts": verdict.attempts,
+            "misconfigured": verdict.misconfigured,
+            "due_at": verdict.due_at,
+            "outcome": verdict.outcome,
+            "status": verdict.status,
+            "at": verdict.at,
+            "position": delivery.position,
+            "endpoint": delivery.endpoint,
+            "call": delivery.call_id,
+        },
     ).rowcount
+    if verdict.disables is not None:
+        db.execute(
+            "UPDATE endpoints SET disabled_at = ?, reason = ? WHERE key = ? AND disabled_at IS NULL",
+            (verdict.at, verdict.disables, delivery.endpoint),
+        )
     if not changed or verdict.state is DeliveryState.PENDING:
-        return False
-    _promote(db, delivery.endpoint, delivery.call_id, verdict.at)
-    return True
+        return Change()
+    promote(db, delivery.endpoint, delivery.call_id, verdict.at)
+    return Change(pending=-1, dead=int(verdict.state is DeliveryState.DEAD))
 
 
-def _promote(db: sqlite3.Connection, endpoint: str, call_id: str, now: float) -> None:
+def promote(db: sqlite3.Connection, endpoint: str, call_id: str, now: float) -> None:
     """Make the oldest pending delivery of the call the head, if there is one."""
     db.execute(
         "UPDATE deliveries SET due_at = :now WHERE endpoint = :endpoint AND due_at IS NULL AND position ="
@@ -315,13 +253,13 @@ def lease_due(
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One step of pruning: events deleted; how many of them not every receiver had taken; pending deliveries (to endpoints
-    no longer configured) that went with them; the position to go on from, None at the end.
+    One step of pruning: events deleted; how many of them not every receiver had taken; the deliveries that went with
+    them; the position to go on from, None at the end.
     """
 
     events: int
     undelivered: int
-    pending: int
+    change: Change
     resume_after: int | None
 
 
@@ -331,8 +269,8 @@ def prune(
     """
     Delete old events, looking at a bounded number of them per step so that commits never wait long.
 
-    Pending deliveries to configured endpoints are kept whatever their age. Dead and dropped ones, and those to
-    endpoints that are no longer configured, go when they are older than `dead_before`.
+    Pending deliveries to configured endpoints that are not disabled are kept whatever their age. Dead and dropped ones,
+    and those that are not tried, go when they are older than `dead_before`.
 
     Args:
         after: position to go on from; 0 at first.
@@ -342,19 +280,19 @@ def prune(
     rows = db.execute(
         "SELECT position, created_at,"
         " (SELECT count(*) FROM deliveries d WHERE d.position = e.position AND state <> 'delivered'),"
-        " (SELECT count(*) FROM deliveries d WHERE d.position = e.position AND state = 'pending'),"
         " (SELECT count(*) FROM deliveries d WHERE d.position = e.position AND state = 'pending'"
-        "   AND endpoint IN (SELECT value FROM json_each(?)))"
+        "   AND endpoint IN (SELECT value FROM json_each(?))"
+        "   AND endpoint NOT IN (SELECT key FROM endpoints WHERE disabled_at IS NOT NULL))"
         " FROM events e WHERE position > ? ORDER BY position LIMIT ?",
         (msgspec.json.encode(endpoints).decode(), after, _PRUNED_PER_STEP),
     ).fetchall()
     old = [row for row in rows if row[1] < done_before]
     gone = [
-        (position, undelivered, pending)
-        for position, created_at, undelivered, pending, wanted in old
+        (position, undelivered)
+        for position, created_at, undelivered, wanted in old
         if not wanted and (not undelivered or created_at < dead_before)
     ]
-    db.executemany("DELETE FROM events WHERE position = ?", [(position,) for position, _, _ in gone])
+    change = _delete_events(db, [position for position, _ in gone], dead_before)
     db.execute(
         "DELETE FROM calls WHERE call_id IN (SELECT call_id FROM calls c WHERE ended_at < ?"
         " AND NOT EXISTS (SELECT 1 FROM events e WHERE e.call_id = c.call_id) ORDER BY ended_at LIMIT ?)",
@@ -363,19 +301,77 @@ def prune(
     is_last = len(rows) < _PRUNED_PER_STEP or len(old) < len(rows)
     return Pruned(
         events=len(gone),
-        undelivered=sum(1 for _, undelivered, _ in gone if undelivered),
-        pending=sum(pending for _, _, pending in gone),
+        undelivered=sum(1 for _, undelivered in gone if undelivered),
+        change=change,
         resume_after=None if is_last else rows[-1][0],
+    )
+
+
+def _delete_events(db: sqlite3.Connection, positions: Sequence[int], now: float) -> Change:
+    """Delete events with their deliveries; where a head goes with them, the next of its call follows."""
+    numbers = msgspec.json.encode(positions).decode()
+    lost = db.execute(
+        "SELECT endpoint, call_id, state FROM deliveries WHERE position IN (SELECT value FROM json_each(?))"
+        " AND state IN ('pending', 'dead')",
+        (numbers,),
+    ).fetchall()
+    db.execute("DELETE FROM events WHERE position IN (SELECT value FROM json_each(?))", (numbers,))
+    waiting = [(endpoint, call_id) for endpoint, call_id, state in lost if state == DeliveryState.PENDING]
+    for endpoint, call_id in sorted(set(waiting)):
+        promote(db, endpoint, call_id, now)
+    return Change(pending=-len(waiting), dead=len(waiting) - len(lost))
+
+
+def register_endpoints(db: sqlite3.Connection, origins: Mapping[str, str]) -> None:
+    """Take note of the configured endpoints: key → origin of the URL, which is all of it that is stored."""
+    db.executemany(
+        "INSERT INTO endpoints (key, origin) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET origin = excluded.origin",
+        list(origins.items()),
     )
 
 
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def count_pending(db: sqlite3.Connection) -> int:
-    """Deliveries not yet made."""
-    (count,) = db.execute("SELECT count(*) FROM deliveries WHERE state = 'pending'").fetchone()
-    return int(count)
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """Deliveries of all endpoints by state, and the keys of the endpoints that are disabled."""
+
+    pending: int
+    dead: int
+    disabled: frozenset[str]
+
+
+def read_totals(db: sqlite3.Connection) -> Totals:
+    """Count; takes longer the more there is."""
+    (pending,) = db.execute("SELECT count(*) FROM deliveries WHERE state = 'pending'").fetchone()
+    (dead,) = db.execute("SELECT count(*) FROM deliveries WHERE state = 'dead'").fetchone()
+    disabled = db.execute("SELECT key FROM endpoints WHERE disabled_at IS NOT NULL").fetchall()
+    return Totals(pending=pending, dead=dead, disabled=frozenset(key for (key,) in disabled))
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A short look at the store. `version` changes with each commit of another process; `oldest_at` is when the oldest
+    pending delivery's event was made, in Unix seconds; `totals` are there only if the version was a new one.
+    """
+
+    version: int
+    oldest_at: float | None
+    totals: Totals | None
+
+
+def look(db: sqlite3.Connection, seen: int) -> Look:
+    """
+    Look for what another process did since the version `seen`.
+
+    Source: sqlite.org/pragma.html, "PRAGMA data_version": unchanged by commits of the same connection.
+    """
+    (version,) = db.execute("PRAGMA data_version").fetchone()
+    (oldest_at,) = db.execute(
+        "SELECT created_at FROM events WHERE position = (SELECT min(position) FROM deliveries WHERE due_at IS NOT NULL)"
+        " UNION ALL SELECT NULL LIMIT 1"
+    ).fetchone()
+    return Look(version=version, oldest_at=oldest_at, totals=read_totals(db) if version != seen else None)
 
 
 def select_unfinished_calls(db: sqlite3.Connection) -> list[UnfinishedCall]:

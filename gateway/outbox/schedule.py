@@ -2,7 +2,8 @@
 When to try again, and when to stop: a pure function of what happened.
 
 The delays and the meaning of the status codes follow Standard Webhooks ("Delivery"); receivers that are being deployed
-answer 401, 403, 404 or a redirect for a while, hence the few attempts there.
+answer 401, 403, 404 or a redirect for a while, hence the few attempts there. While a receiver is down as a whole, its
+circuit breaker (`breaker`) decides instead.
 """
 
 from collections.abc import Sequence
@@ -69,12 +70,15 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Keep the delivery as dead; `disable`: send nothing more to this endpoint either."""
-
-    disable: bool = False
+    """Keep the delivery as dead."""
 
 
-Step: TypeAlias = Done | Retry | GiveUp
+@dataclass(frozen=True, slots=True)
+class Disable:
+    """Send nothing more to this endpoint, this event included, until an operator says so."""
+
+
+Step: TypeAlias = Done | Retry | GiveUp | Disable
 
 
 def classify(status: int) -> Outcome:
@@ -112,7 +116,7 @@ def next_step(
         case Outcome.DELIVERED:
             return Done()
         case Outcome.GONE:
-            return GiveUp(disable=True)
+            return Disable()
         case Outcome.REJECTED:
             return GiveUp()
         case Outcome.MISCONFIGURED if misconfigured >= MISCONFIGURED_ATTEMPTS:

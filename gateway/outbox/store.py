@@ -8,12 +8,11 @@ nothing overtakes it, `is_writable` is false and the callers wait.
 """
 
 import asyncio
-import fcntl
 import os
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,14 +25,24 @@ import structlog
 
 from gateway import telemetry
 from gateway.errors import StorageError
-from gateway.outbox import database
-from gateway.outbox.database import Connect, Delivery, Due, NewEvent, Pruned, StoredEvent, UnfinishedCall, Verdict
+from gateway.outbox import database, schema
+from gateway.outbox.database import (
+    Change,
+    Delivery,
+    Due,
+    Look,
+    NewEvent,
+    Pruned,
+    StoredEvent,
+    Totals,
+    UnfinishedCall,
+    Verdict,
+)
+from gateway.outbox.schema import FILE_NAME, Connect
 
 T = TypeVar("T")
 Listener: TypeAlias = Callable[[Sequence[StoredEvent]], None]
 
-FILE_NAME = "outbox.sqlite3"
-_LOCK_NAME = "outbox.lock"
 _CAPACITY = 4096
 _CLOSE_TIMEOUT_S = 5.0
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -43,9 +52,9 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Write:
-    """One unit of work of a transaction. `operation` returns its result and the change in pending deliveries."""
+    """One unit of work of a transaction. `operation` returns its result and how it changes the totals."""
 
-    operation: Callable[[sqlite3.Connection], tuple[Any, int]]
+    operation: Callable[[sqlite3.Connection], tuple[Any, Change]]
     done: asyncio.Future[Any]
 
 
@@ -67,7 +76,7 @@ class Store:
         self,
         folder: Path,
         *,
-        connect: Connect = database.connect,
+        connect: Connect = schema.connect,
         backoff_s: Sequence[float] = _BACKOFF_S,
         capacity: int = _CAPACITY,
     ) -> None:
@@ -81,10 +90,13 @@ class Store:
         self._retry: asyncio.TimerHandle | None = None
         self._failures = 0
         self._is_closed = False
+        self._is_hurried = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._listeners: list[Listener] = []
+        self._version = 0
         self.pending = 0
+        self.dead = 0
         self.commits = 0
 
     # ── Life ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -93,24 +105,33 @@ class Store:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         try:
-            self._lock, self._db, pending = await self._run(_open, self._folder, self._connect)
+            self._lock, self._db, self._version, totals = await self._run(_open, self._folder, self._connect)
         except StorageError:
             self._thread.shutdown()
             raise
-        self._count(pending)
+        self._count(totals.pending, totals.dead)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Commit what waits, as long as the disk allows; then close. Writes that never made it raise StorageError."""
+        """
+        Commit what waits, as long as the disk allows; then close. Writes that never made it raise StorageError.
+
+        When the process is to end at once (cancelled), a commit that fails is not tried again.
+        """
         self._is_closed = True
+        self._is_hurried = kind is not None and issubclass(kind, asyncio.CancelledError)
+        if self._is_hurried and self._failures:
+            self._idle.set()
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._idle.wait()
         except TimeoutError:
-            _log.error("outbox_closed_with_unwritten_events", writes=len(self._queue) + len(self._batch))
+            pass  # what is left is told below
         finally:
+            if writes := len(self._queue) + len(self._batch):
+                _log.error("outbox_closed_with_unwritten_events", writes=writes)
             self._abandon()
             await self._run(self._db.close)
             self._thread.shutdown()
@@ -145,10 +166,7 @@ class Store:
     async def record(self, delivery: Delivery, verdict: Verdict) -> None:
         """Write how an attempt ended and what follows; return once it is on disk."""
 
-        def operation(db: sqlite3.Connection) -> tuple[None, int]:
-            return None, -1 if database.record_attempt(db, delivery, verdict) else 0
-
-        await self._write(operation)
+        await self._write(lambda db: (None, database.record_attempt(db, delivery, verdict)))
 
     async def prune(self, *, done_before: float, dead_before: float, endpoints: Sequence[str]) -> int:
         """Delete old events, see `database.prune`; return how many."""
@@ -176,6 +194,28 @@ class Store:
         """
         return await self._read(partial(_lease_without_flush, endpoint, now, lease_s, limit, frozenset(in_flight)))
 
+    async def register(self, origins: Mapping[str, str]) -> frozenset[str]:
+        """
+        Take note of the configured endpoints (key → origin); return the keys of those that are disabled.
+
+        Raises:
+            StorageError: the store cannot be written just now.
+        """
+        return await self._read(partial(_register, origins))
+
+    async def look(self) -> Look:
+        """
+        Notice what another process did: `totals` are set if it did anything since the last look.
+
+        Raises:
+            StorageError: the store cannot be read just now.
+        """
+        seen = await self._read(partial(database.look, seen=self._version))
+        self._version = seen.version
+        if seen.totals is not None:
+            self._count(seen.totals.pending, seen.totals.dead)
+        return seen
+
     async def unfinished_calls(self) -> list[UnfinishedCall]:
         """Calls without `call.ended`, the oldest first. At start-up: those that a dead process left behind."""
         return await self._read(database.select_unfinished_calls)
@@ -195,7 +235,7 @@ class Store:
 
     # ── Group commit ─────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _write(self, operation: Callable[[sqlite3.Connection], tuple[T, int]]) -> T:
+    async def _write(self, operation: Callable[[sqlite3.Connection], tuple[T, Change]]) -> T:
         await self._room.acquire()
         if self._is_closed:
             self._room.release()
@@ -224,7 +264,7 @@ class Store:
         operations = [write.operation for write in self._batch]
         self._loop.run_in_executor(self._thread, _commit, self._db, operations).add_done_callback(self._finish)
 
-    def _finish(self, transaction: "asyncio.Future[list[tuple[Any, int]]]") -> None:
+    def _finish(self, transaction: "asyncio.Future[list[tuple[Any, Change]]]") -> None:
         if not self._batch:
             return  # closed meanwhile; the callers have been told
         error = transaction.exception()
@@ -241,13 +281,15 @@ class Store:
         else:
             self._idle.set()
 
-    def _announce(self, results: list[tuple[Any, int]]) -> None:
+    def _announce(self, results: list[tuple[Any, Change]]) -> None:
         """Take note of a commit and tell the listeners of its events."""
         if self._failures:
             _log.info("outbox_write_recovered", failures=self._failures)
             self._failures = 0
         self.commits += 1
-        self._count(self.pending + sum(change for _, change in results))
+        pending = sum(change.pending for _, change in results)
+        dead = sum(change.dead for _, change in results)
+        self._count(self.pending + pending, self.dead + dead)
         events = [result for result, _ in results if isinstance(result, StoredEvent)]
         if events:
             for listener in self._listeners:
@@ -261,6 +303,8 @@ class Store:
         delay_s = self._backoff_s[min(self._failures, len(self._backoff_s) - 1)]
         self._failures += 1
         self._retry = self._loop.call_later(delay_s, self._submit)
+        if self._is_hurried:
+            self._idle.set()
 
     def _settle(self, write: _Write, result: Any) -> None:
         self._room.release()
@@ -278,21 +322,23 @@ class Store:
             self._settle(write, _closed())
         self._batch, self._queue = [], deque()
 
-    def _count(self, pending: int) -> None:
-        self.pending = pending
-        telemetry.OUTBOX_PENDING.set(pending)
+    def _count(self, pending: int, dead: int) -> None:
+        # Between what another process did and the look that notices it, our own sums can be a little off.
+        self.pending, self.dead = max(0, pending), max(0, dead)
+        telemetry.OUTBOX_PENDING.set(self.pending)
+        telemetry.OUTBOX_DEAD.set(self.dead)
 
 
 def _commit(
-    db: sqlite3.Connection, operations: Sequence[Callable[[sqlite3.Connection], tuple[Any, int]]]
-) -> list[tuple[Any, int]]:
+    db: sqlite3.Connection, operations: Sequence[Callable[[sqlite3.Connection], tuple[Any, Change]]]
+) -> list[tuple[Any, Change]]:
     """
     Run the operations in one transaction.
 
     An operation that fails through its own fault is undone alone and its result is the error: trying again cannot help,
     and it must not keep the others from the disk. A fault of the disk undoes all of them and is raised.
     """
-    results: list[tuple[Any, int]] = []
+    results: list[tuple[Any, Change]] = []
     try:
         db.execute("BEGIN IMMEDIATE")
         for operation in operations:
@@ -303,7 +349,7 @@ def _commit(
                 if _is_fault_of_disk(error):
                     raise
                 db.execute("ROLLBACK TO operation")
-                results.append((_conflict(error) if isinstance(error, sqlite3.IntegrityError) else error, 0))
+                results.append((_conflict(error) if isinstance(error, sqlite3.IntegrityError) else error, Change()))
             db.execute("RELEASE operation")
         db.execute("COMMIT")
     except BaseException:
@@ -320,9 +366,21 @@ def _is_fault_of_disk(error: Exception) -> bool:
 
 def _prune(
     after: int, done_before: float, dead_before: float, endpoints: Sequence[str], db: sqlite3.Connection
-) -> tuple[Pruned, int]:
+) -> tuple[Pruned, Change]:
     pruned = database.prune(db, after, done_before, dead_before, endpoints)
-    return pruned, -pruned.pending
+    return pruned, pruned.change
+
+
+def _register(origins: Mapping[str, str], db: sqlite3.Connection) -> frozenset[str]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        database.register_endpoints(db, origins)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return database.read_totals(db).disabled
 
 
 def _lease_without_flush(
@@ -343,31 +401,17 @@ def _lease_without_flush(
         db.execute("PRAGMA synchronous = FULL")
 
 
-def _open(folder: Path, connect: Connect) -> tuple[int, sqlite3.Connection, int]:
-    """Lock the folder and open the file in it; return the lock, the connection and the count of pending deliveries."""
+def _open(folder: Path, connect: Connect) -> tuple[int, sqlite3.Connection, int, Totals]:
+    """Lock the folder and open the file in it; return the lock, the connection, its version and what it holds."""
     with ExitStack() as undo:
-        lock = _lock_folder(folder)
+        lock = schema.lock_folder(folder)
         undo.callback(os.close, lock)
-        db = database.open_database(folder / FILE_NAME, connect)
+        db = schema.open_database(folder / FILE_NAME, connect)
         undo.callback(db.close)
-        pending = database.count_pending(db)
+        seen = database.look(db, seen=-1)
+        assert seen.totals is not None, "no version is negative"
         undo.pop_all()
-    return lock, db, pending
-
-
-def _lock_folder(folder: Path) -> int:
-    """Make the folder, readable by its owner alone, and lock it for this process; return the lock's descriptor."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StorageError(f"cannot use the data folder {folder}: {error.strerror}", code="store_unusable") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise StorageError(f"another process uses the data folder {folder}", code="store_in_use") from error
-    return lock
+    return lock, db, seen.version, seen.totals
 
 
 def _conflict(error: sqlite3.Error) -> StorageError:

@@ -1,4 +1,6 @@
+import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -7,7 +9,9 @@ import pytest
 from gateway.config import OutboxSettings
 from gateway.errors import ConfigError, StorageError
 from gateway.outbox import Outbox, StoredEvent
+from gateway.outbox.store import Store
 from tests.support import call_events
+from tests.support.failing_disk import DEADLINE_S, Disk
 from tests.support.manual_clock import ManualClock
 from tests.support.webhook_receiver import Receiver
 
@@ -95,6 +99,21 @@ async def test_a_folder_that_cannot_be_used_fails_at_the_start(tmp_path: Path) -
     with pytest.raises(StorageError, match="data"):
         async with Outbox(tmp_path / "data"):
             pass
+
+
+async def test_a_second_signal_does_not_wait_for_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk()
+    monkeypatch.setattr("gateway.outbox.box.Store", partial(Store, connect=disk.connect, backoff_s=(DEADLINE_S,)))
+
+    async def serve() -> None:
+        async with Outbox(tmp_path) as outbox:
+            disk.fails_at = "COMMIT"
+            await outbox.publish(call_events.final())
+
+    async with asyncio.timeout(2), asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(serve())
+        await disk.fails(1)
+        serving.cancel()
 
 
 def test_the_settings_do_not_show_in_the_text_of_the_outbox(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import OutboxSettings
-from gateway.outbox.schedule import DAY_S, DELAYS_S, Done, GiveUp, Outcome, Retry, classify, next_step
+from gateway.outbox.schedule import DAY_S, DELAYS_S, Disable, Done, GiveUp, Outcome, Retry, classify, next_step
 
 DRAWS = st.floats(0, 1, exclude_max=True)
 RETRIED = [Outcome.UNREACHABLE, Outcome.UNAVAILABLE, Outcome.BLOCKED_ADDRESS, Outcome.TIMED_OUT, Outcome.THROTTLED]
@@ -100,8 +100,8 @@ def test_a_deploy_after_an_outage_does_not_kill_the_delivery() -> None:
 
 
 def test_a_rejected_event_is_dead_at_once() -> None:
-    assert next_step(1, Outcome.REJECTED, draw=MIDDLE) == GiveUp(disable=False)
+    assert next_step(1, Outcome.REJECTED, draw=MIDDLE) == GiveUp()
 
 
 def test_gone_disables_the_endpoint() -> None:
-    assert next_step(1, Outcome.GONE, draw=MIDDLE) == GiveUp(disable=True)
+    assert next_step(1, Outcome.GONE, draw=MIDDLE) == Disable()

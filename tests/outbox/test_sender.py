@@ -1,6 +1,7 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from aiohttp import web
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from gateway import telemetry
 from gateway.config import OutboxSettings, WebhookSettings
-from gateway.outbox import Outbox
+from gateway.outbox import Outbox, operating
 from gateway.outbox.client import Client, parse_retry_after
+from gateway.outbox.database import DeliveryState
 from gateway.outbox.endpoint import Endpoint
 from gateway.outbox.schedule import Outcome
+from gateway.outbox.schema import open_beside
 from tests.support import call_events
 from tests.support.manual_clock import ManualClock
 from tests.support.webhook_receiver import DEADLINE_S, SECRET, Received, Receiver, settings_for, status
@@ -170,22 +174,191 @@ async def test_more_than_a_hundred_requests_can_be_under_way(tmp_path: Path) -> 
             await receiver.wait_for(120)
 
 
-async def test_gone_stops_the_endpoint_until_the_next_start(tmp_path: Path) -> None:
+async def test_gone_stops_the_endpoint_also_after_a_restart_and_keeps_its_events(tmp_path: Path) -> None:
     async with Receiver(status(410)) as receiver:
         with capture_logs() as logs:
             async with outbox_to(tmp_path, receiver.settings()) as outbox:
                 for sequence in (1, 2):
                     await outbox.publish(call_events.final(sequence=sequence))
                 await drained(outbox)
-                assert len(receiver.requests) == 1
-                assert outbox.pending() == 1
+            receiver.answer = status(200)
+            async with outbox_to(tmp_path, receiver.settings()) as outbox:
+                await outbox.publish(call_events.final(sequence=3))
+                await drained(outbox)
+                assert outbox.pending() == 3
+                assert outbox.dead() == 0
 
-        receiver.answer = status(200)
-        async with outbox_to(tmp_path, receiver.settings()) as outbox:
+    assert [request.sequence for request in receiver.requests] == [1]
+    assert [line["event"] for line in logs if "endpoint" in line["event"]] == [
+        "webhook_endpoint_disabled",
+        "webhook_endpoint_still_disabled",
+    ]
+
+
+async def test_a_changed_url_is_a_new_endpoint(tmp_path: Path) -> None:
+    async with Receiver(status(410)) as old, Receiver() as new:
+        async with outbox_to(tmp_path, old.settings()) as outbox:
+            await outbox.publish(call_events.final())
+            await drained(outbox)
+        async with outbox_to(tmp_path, new.settings()) as outbox:
+            await outbox.publish(call_events.final("call_2"))
             await drained(outbox)
 
-    assert "webhook_endpoint_disabled" in [line["event"] for line in logs]
-    assert [request.sequence for request in receiver.requests] == [1, 2]
+    assert [request.call_id for request in new.requests] == ["call_2"]
+
+
+async def test_a_running_gateway_notices_that_an_endpoint_was_enabled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.outbox.box._LOOK_S", 0.001)
+    async with Receiver(status(410)) as receiver, outbox_to(tmp_path, receiver.settings()) as outbox:
+        for sequence in (1, 2):
+            await outbox.publish(call_events.final(sequence=sequence))
+        await drained(outbox)
+        receiver.answer = status(200)
+
+        with closing(open_beside(tmp_path)) as db:
+            assert operating.enable(db, Endpoint.of(receiver.settings()).key)
+
+        assert [request.sequence for request in await receiver.wait_for(3)] == [1, 1, 2]
+
+
+async def test_a_running_gateway_notices_a_retry_and_sends_the_same_id_and_body(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.outbox.box._LOOK_S", 0.001)
+    async with Receiver(status(422)) as receiver, outbox_to(tmp_path, receiver.settings()) as outbox:
+        stored = await outbox.publish(call_events.final())
+        await drained(outbox)
+        assert (outbox.pending(), outbox.dead()) == (0, 1)
+        receiver.answer = status(200)
+
+        with closing(open_beside(tmp_path)) as db:
+            operating.retry(db, stored.id, None, time.time())
+        first, second = await receiver.wait_for(2)
+        await drained(outbox)
+
+        assert (first.id, first.body) == (second.id, second.body)
+        assert (outbox.pending(), outbox.dead()) == (0, 0)
+
+
+async def outage(outbox: Outbox, clock: ManualClock, seconds: int, step_s: int = 5) -> None:
+    """Let time pass, and everything that falls due on the way be tried."""
+    for _ in range(0, seconds, step_s):
+        await drained(outbox)
+        clock.advance(step_s)
+    await drained(outbox)
+
+
+@pytest.mark.parametrize("calls", [1, 40])
+async def test_an_hour_without_the_receiver_costs_a_delivery_hardly_an_attempt(tmp_path: Path, calls: int) -> None:
+    """With the schedule alone it would stand at its fourth or fifth attempt by then, and wait for two hours."""
+    clock = ManualClock()
+    async with Receiver(status(503)) as receiver, outbox_to(tmp_path, receiver.settings(), clock=clock) as outbox:
+        for number in range(calls):
+            for sequence in (1, 2):
+                await outbox.publish(call_events.final(f"call_{number}", sequence))
+        await outage(outbox, clock, 3600, 10)
+        attempts_while_away = len(receiver.requests)
+        with closing(open_beside(tmp_path)) as db:
+            counted = [each.attempts for each in operating.select_deliveries(db, states=[DeliveryState.PENDING])]
+        receiver.requests.clear()
+        receiver.answer = status(200)
+        await outage(outbox, clock, 80)
+
+        assert outbox.pending() == 0
+    assert max(counted) <= 2
+    assert attempts_while_away < 100
+    arrived: dict[str, list[int]] = {}
+    for request in receiver.requests:
+        arrived.setdefault(request.call_id, []).append(request.sequence)
+    assert arrived == {f"call_{number}": [1, 2] for number in range(calls)}
+
+
+async def test_an_open_circuit_is_told_in_the_log_and_by_a_gauge(tmp_path: Path) -> None:
+    clock = ManualClock()
+
+    def gauge() -> float | None:
+        labels = {"endpoint": Endpoint.of(receiver.settings()).key}
+        return telemetry.REGISTRY.get_sample_value("gateway_webhook_circuit_open", labels)
+
+    async with Receiver(status(503)) as receiver, outbox_to(tmp_path, receiver.settings(), clock=clock) as outbox:
+        with capture_logs() as logs:
+            for number in range(6):
+                await outbox.publish(call_events.final(f"call_{number}"))
+            await drained(outbox)
+            was_open = gauge()
+            receiver.answer = status(200)
+            await outage(outbox, clock, 10)
+
+    assert (was_open, gauge()) == (1, 0)
+    opened, closed = (line for line in logs if "circuit" in line["event"])
+    assert (opened["event"], opened["log_level"], opened["probe_in_s"]) == ("webhook_circuit_opened", "error", 5.0)
+    assert (closed["event"], closed["log_level"], closed["open_s"]) == ("webhook_circuit_closed", "info", 5.0)
+    assert not any("hidden" in str(line) for line in logs)
+
+
+async def test_an_event_that_the_receiver_chokes_on_holds_up_no_other_call(tmp_path: Path) -> None:
+    """It opens the circuit when nothing else is to be sent; the next event of another call is the next probe."""
+    clock = ManualClock()
+
+    async def answer(request: Received) -> web.StreamResponse:
+        return web.Response(status=500 if request.call_id == "bad" else 200)
+
+    async with Receiver(answer) as receiver, outbox_to(tmp_path, receiver.settings(), clock=clock) as outbox:
+        await outbox.publish(call_events.final("bad"))
+        with capture_logs() as logs:
+            await outage(outbox, clock, 600)
+        for sequence in (1, 2, 3):
+            await outbox.publish(call_events.final("good", sequence))
+        await outage(outbox, clock, 75)
+
+        assert [request.sequence for request in receiver.requests if request.call_id == "good"] == [1, 2, 3]
+    assert "webhook_circuit_opened" in [line["event"] for line in logs]
+
+
+async def test_a_receiver_that_is_down_gets_no_partials(tmp_path: Path) -> None:
+    events = ("transcript.partial", "transcript.final")
+    clock = ManualClock()
+    async with (
+        Receiver(status(503)) as receiver,
+        outbox_to(tmp_path, receiver.settings(events=events), clock=clock) as outbox,
+    ):
+        for number in range(5):
+            await outbox.publish(call_events.final(f"call_{number}"))
+        await drained(outbox)
+        receiver.answer = status(200)
+        outbox.offer(call_events.partial("call_9", "too early"))
+        await outage(outbox, clock, 10)
+        outbox.offer(call_events.partial("call_9", "in time"))
+        requests = await receiver.wait_for(5 + 5 + 1)
+
+    assert [one.event["data"]["text"] for one in requests if "partial" in one.event["type"]] == ["in time"]
+
+
+async def test_the_age_of_the_oldest_waiting_event_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.outbox.box._LOOK_S", 0.001)
+    clock = ManualClock()
+
+    def oldest_age_s() -> float | None:
+        return telemetry.REGISTRY.get_sample_value("gateway_outbox_oldest_age_seconds")
+
+    async def age_becomes(seconds: float) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while oldest_age_s() != seconds:  # noqa: ASYNC110 - the next look, within the deadline
+                await asyncio.sleep(0)
+
+    async with Receiver(status(500)) as receiver, outbox_to(tmp_path, receiver.settings(), clock=clock) as outbox:
+        await outbox.publish(call_events.final("a"))
+        await drained(outbox)
+        clock.advance(3)
+        await outbox.publish(call_events.final("b"))
+        await drained(outbox)
+        await age_becomes(3)
+        receiver.answer = status(200)
+        clock.advance(10)
+        await drained(outbox)
+        await age_becomes(0)
 
 
 async def test_a_rejected_event_is_given_up_and_the_next_one_follows(tmp_path: Path) -> None:

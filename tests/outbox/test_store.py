@@ -4,26 +4,26 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import StorageError
-from gateway.outbox import database
+from gateway.outbox import schema
 from gateway.outbox.database import Delivery, DeliveryState, StoredEvent, Verdict
-from gateway.outbox.store import FILE_NAME, Store
+from gateway.outbox.schema import FILE_NAME
+from gateway.outbox.store import Store
 from tests.support import call_events
+from tests.support.failing_disk import DEADLINE_S, Disk
 from tests.support.stored_events import ENDPOINT, NOW, event
-
-DEADLINE_S = 10.0
 
 
 def verdict(state: DeliveryState, due_at: float | None = None, at: float = NOW) -> Verdict:
-    return Verdict(state=state, due_at=due_at, outcome="unavailable", status=500, misconfigured=0, at=at)
+    return Verdict(state=state, due_at=due_at, attempts=1, outcome="unavailable", status=500, misconfigured=0, at=at)
 
 
 async def lease(
@@ -31,39 +31,6 @@ async def lease(
 ) -> list[Delivery]:
     due = await store.lease_due(ENDPOINT, now=now, lease_s=60, limit=limit, in_flight=in_flight)
     return due.deliveries
-
-
-class Disk:
-    """Opens connections that fail on command: at the statement that begins with `fails_at`, or at a size in pages."""
-
-    def __init__(self) -> None:
-        self.fails_at: str | None = None
-        self.failed = threading.Semaphore(0)
-        self.page_limit: int | None = None
-
-    def connect(self, path: Path) -> sqlite3.Connection:
-        disk = self
-
-        class Connection(sqlite3.Connection):
-            def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
-                if disk.page_limit is not None and sql.startswith("BEGIN"):
-                    super().execute(f"PRAGMA max_page_count = {disk.page_limit}")
-                if disk.fails_at is not None and sql.startswith(disk.fails_at):
-                    disk.failed.release()
-                    raise sqlite3.OperationalError("disk I/O error")
-                try:
-                    return super().execute(sql, *arguments)
-                except sqlite3.OperationalError:
-                    disk.failed.release()
-                    raise
-
-        return sqlite3.connect(path, isolation_level=None, factory=Connection)
-
-    async def has_failed(self) -> None:
-        """Return once a statement has failed and the store has heard of it."""
-        loop = asyncio.get_running_loop()
-        for _ in range(2):  # the second one is a repetition, which only comes after the first was heard of
-            assert await loop.run_in_executor(None, self.failed.acquire, True, DEADLINE_S)
 
 
 async def test_an_appended_event_is_on_disk_when_append_returns(tmp_path: Path) -> None:
@@ -326,6 +293,53 @@ async def test_closing_with_a_broken_disk_tells_the_callers(tmp_path: Path, monk
     assert append.result().code == "store_closed"
 
 
+async def test_a_process_that_is_to_end_at_once_does_not_wait_for_a_broken_disk(tmp_path: Path) -> None:
+    """What was not written is made again from the journal at the next start."""
+    disk = Disk()
+    async with asyncio.TaskGroup() as tasks:
+        store = await tasks.create_task(Store(tmp_path, connect=disk.connect, backoff_s=(DEADLINE_S,)).__aenter__())
+        disk.fails_at = "BEGIN"
+        append = tasks.create_task(_failure(store.append(event())))
+        await disk.fails(1)
+        with capture_logs() as logs:
+            async with asyncio.timeout(1):
+                await store.__aexit__(asyncio.CancelledError, asyncio.CancelledError(), None)
+
+    assert append.result().code == "store_closed"
+    assert [line["event"] for line in logs if "closed" in line["event"]] == ["outbox_closed_with_unwritten_events"]
+
+
+async def test_a_process_that_is_to_end_at_once_still_writes_to_a_disk_that_works(tmp_path: Path) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        store = await tasks.create_task(Store(tmp_path).__aenter__())
+        append = tasks.create_task(store.append(event()))
+        await asyncio.sleep(0)
+        await store.__aexit__(asyncio.CancelledError, asyncio.CancelledError(), None)
+
+    assert append.result().sequence == 1
+
+
+async def test_a_slow_disk_makes_callers_wait_in_order_and_nobody_else(tmp_path: Path) -> None:
+    disk = Disk()
+    async with Store(tmp_path, connect=disk.connect, capacity=8) as store:
+        async with asyncio.TaskGroup() as tasks:
+            disk.gate.clear()
+            for sequence in range(1, 21):
+                for call_id in ("a", "b"):
+                    tasks.create_task(store.append(event(call_id, sequence)))
+            await disk.fails(1)  # it has begun to take its time
+            held, turns = len(store._queue) + len(store._batch), 0
+            for _ in range(1000):
+                await asyncio.sleep(0)  # the loop goes on meanwhile
+                turns += 1
+            was_writable = store.is_writable
+            disk.gate.set()
+
+        assert (held, turns, was_writable) == (8, 1000, True)
+        for call_id in ("a", "b"):
+            assert [one.sequence for one in await store.events_of(call_id)] == list(range(1, 21))
+
+
 async def test_a_fault_of_one_caller_does_not_touch_the_others_of_the_group(tmp_path: Path) -> None:
     async with Store(tmp_path) as store, asyncio.TaskGroup() as tasks:
         bad = tasks.create_task(_failure(store.append(event(sequence=2**80)), OverflowError))
@@ -393,12 +407,49 @@ async def test_events_for_endpoints_no_longer_configured_are_pruned_like_dead_on
         assert store.pending == 0
 
 
+async def test_events_for_a_disabled_endpoint_are_pruned_like_dead_ones(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        await store.register({ENDPOINT: "https://example.com"})
+        await store.append(event())
+        (delivery,) = await lease(store)
+        await store.record(delivery, msgspec.structs.replace(verdict(DeliveryState.PENDING, NOW), disables="gone"))
+
+        assert await store.prune(done_before=NOW + 1, dead_before=NOW, endpoints=[ENDPOINT]) == 0
+        assert await store.prune(done_before=NOW + 1, dead_before=NOW + 1, endpoints=[ENDPOINT]) == 1
+
+
+async def test_the_next_event_of_a_call_can_be_sent_after_an_older_one_was_pruned(tmp_path: Path) -> None:
+    """An endpoint that was taken out of the settings, lost its oldest events to age, and is configured again."""
+    async with Store(tmp_path) as store:
+        await store.append(event(sequence=1))
+        await store.append(event(sequence=2, created_at=NOW + 100))
+
+        assert await store.prune(done_before=NOW + 50, dead_before=NOW + 50, endpoints=[]) == 1
+
+        assert [one.event_id for one in await lease(store, NOW + 100)] == ["evt_call_1_2"]
+        assert store.pending == 1
+
+
+async def test_dead_deliveries_are_counted(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        for call_id in ("a", "b"):
+            await store.append(event(call_id))
+        for delivery in await lease(store):
+            await store.record(delivery, verdict(DeliveryState.DEAD))
+        counted = store.dead
+
+    async with Store(tmp_path) as store:
+        assert (counted, store.dead) == (2, 2)
+        await store.prune(done_before=NOW + 1, dead_before=NOW + 1, endpoints=[ENDPOINT])
+        assert store.dead == 0
+
+
 async def test_the_queries_of_the_sender_use_indexes(tmp_path: Path) -> None:
     """Neither taking what is due nor promoting the next event may read the whole table."""
     seen: list[str] = []
 
     def connect(path: Path) -> sqlite3.Connection:
-        db = database.connect(path)
+        db = schema.connect(path)
         db.set_trace_callback(seen.append)
         return db
 
@@ -462,6 +513,7 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from gateway.outbox.store import Store
+from tests.support.failing_disk import DEADLINE_S, Disk
 from tests.support.stored_events import event
 
 async def write(store, call_id):
