@@ -11,6 +11,7 @@ import structlog
 from gateway import telemetry
 from gateway.call import Call
 from gateway.errors import CapacityError
+from gateway.media.tape import Budget
 
 log = structlog.get_logger()
 
@@ -23,10 +24,12 @@ class Calls:
 
     Args:
         max_calls: how many may be in progress at once.
+        budget: memory for their audio; while it is short, no further call may come.
     """
 
-    def __init__(self, max_calls: int) -> None:
+    def __init__(self, max_calls: int, budget: Budget | None = None) -> None:
         self._max_calls = max_calls
+        self._budget = budget
         self._tasks = asyncio.TaskGroup()
         self._active: dict[Call, asyncio.Task[None]] = {}
         self._reserved = 0
@@ -55,12 +58,14 @@ class Calls:
         Hold a call's place, from before the upgrade to its end.
 
         Raises:
-            CapacityError: draining, or as many calls as allowed.
+            CapacityError: draining, as many calls as allowed, or no memory for more audio.
         """
         if self._draining:
             raise CapacityError("the gateway is shutting down", code="draining")
         if self._reserved >= self._max_calls:
             raise CapacityError("as many calls as allowed are in progress", code="max_calls")
+        if self._budget is not None and self._budget.is_short:
+            raise CapacityError("the buffers for audio are nearly full", code="buffers_full")
         self._reserved += 1
         try:
             yield

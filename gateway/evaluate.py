@@ -19,7 +19,16 @@ import numpy as np
 from gateway.config import AUDIO_FORMS, AUDIO_FORMS_OF_KIND, Settings
 from gateway.engines.pool import SPHINX, EnginePool
 from gateway.errors import ConfigError
-from gateway.events import Hearing, RecognizerLost, RecognizerRequest, Segment, TrackEvent, Untranscribed
+from gateway.events import (
+    Hearing,
+    RecognizerBack,
+    RecognizerLost,
+    RecognizerRequest,
+    Segment,
+    TrackEvent,
+    Untranscribed,
+)
+from gateway.media.tape import Tape
 from gateway.media.timeline import Stretch
 from gateway.recordings import RecordingReader, RecordingRefused
 from gateway.stt.base import Recognizer, Recognizers
@@ -213,13 +222,17 @@ async def hear(
     listener = _Listener(Heard(sample, audio_s), speed)
     session = TrackSession(
         _InForm(recognizers, variant.form),
+        # This profile is judged, not those that would take over for it.
+        settings.stt.model_copy(
+            update={
+                "drain_s": settings.stt.drain_s + (0 if speed else audio_s),
+                "profiles": {variant.profile: profile.model_copy(update={"fallback": ()})},
+            }
+        ),
         variant.profile,
         RecognizerRequest(format=sample.format, language=profile.language, call_id="evaluate", track="inbound"),
+        Tape(sample.format, len(audio)),  # without pacing all of it is there at once
         listener.receive,
-        buffer_s=audio_s + 1,  # without pacing all of it is there at once
-        drain_s=settings.stt.drain_s + (0 if speed else audio_s),
-        keepalive_s=profile.keepalive_s,
-        chunk_ms=profile.chunk_ms,
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(session.run(), name="stt")
@@ -274,6 +287,8 @@ class _Listener:
                 self._note(event)
             case Untranscribed() | RecognizerLost():
                 self._heard.fault = self._heard.fault or event.reason
+            case RecognizerBack():
+                pass
 
     def finish(self) -> Heard:
         self._heard.text = " ".join(self._texts)

@@ -1,35 +1,23 @@
-"""The way of one track's audio: timeline → joiner → recogniser session (and recording); what is known about it."""
-
-from collections.abc import Callable
+"""The way of one track's audio: timeline → joiner → recogniser session; what is known about it."""
 
 from gateway import telemetry
 from gateway.events import AudioReceived, StreamStarted, Track, TrackSummary
 from gateway.media.framing import Joiner
+from gateway.media.tape import Tape
 from gateway.media.timeline import Discarded, Gap, GapKind, Piece, Stretch, Timeline
 from gateway.stt.session import TrackSession
 from gateway.transcript.assembler import Transcript
 
 
 class TrackPipeline:
-    """
-    One track of one call. `audio_s` arrived, `lost_s` never did, `untranscribed_s` met no recogniser.
+    """One track of one call. `audio_s` arrived, `lost_s` never did, `untranscribed_s` met no recogniser."""
 
-    `tap`: given every chunk that the session is given; must not wait.
-    """
-
-    def __init__(
-        self,
-        track: Track,
-        started: StreamStarted,
-        session: TrackSession,
-        chunk_ms: int,
-        tap: Callable[[Stretch], None] | None = None,
-    ) -> None:
+    def __init__(self, track: Track, started: StreamStarted, session: TrackSession, tape: Tape, chunk_ms: int) -> None:
         self.track = track
         self.session = session
+        self._tape = tape
         self.audio_s = self.lost_s = self.untranscribed_s = 0.0
         self._format = started.format
-        self._tap = tap
         chunk_bytes = started.format.rate_hz * chunk_ms // 1000 * started.format.bytes_per_sample
         self._joiner = Joiner(chunk_bytes, started.format.bytes_per_sample)
         self._timeline: Timeline | None = None
@@ -45,17 +33,30 @@ class TrackPipeline:
         """The stream is over: everything that is held goes to the recogniser."""
         gaps = self._pass_on(self._timeline.flush()) if self._timeline else []
         for chunk in self._joiner.flush():
-            self._feed(chunk)
+            self.session.feed(chunk)
         self.session.close()
         return gaps
+
+    def release(self) -> None:
+        """The call is over: nothing is held any more."""
+        self._tape.release()
+
+    @property
+    def position(self) -> int:
+        """Samples of call time reached by this track."""
+        return self._timeline.position if self._timeline else 0
 
     @property
     def position_s(self) -> float:
         """Call time reached by this track."""
-        return self._timeline.position / self._format.rate_hz if self._timeline else 0.0
+        return self.position / self._format.rate_hz
 
     def seconds(self, samples: int) -> float:
         return samples / self._format.rate_hz
+
+    def seconds_after(self, position: int) -> float:
+        """Call time from a position to the end of this track."""
+        return self.seconds(max(0, self.position - position))
 
     def summary(self, transcript: Transcript) -> TrackSummary:
         """What `call.ended` says of this track."""
@@ -67,18 +68,13 @@ class TrackPipeline:
             finals=transcript.segments(self.track),
         )
 
-    def _feed(self, chunk: Stretch) -> None:
-        self.session.feed(chunk)
-        if self._tap is not None:
-            self._tap(chunk)
-
     def _pass_on(self, pieces: list[Piece]) -> list[Gap]:
         gaps: list[Gap] = []
         for piece in pieces:
             match piece:
                 case Stretch():
                     for chunk in self._joiner.add(piece):
-                        self._feed(chunk)
+                        self.session.feed(chunk)
                 case Gap():
                     telemetry.MEDIA_GAP_SECONDS.labels(piece.kind).inc(self.seconds(piece.samples))
                     if piece.kind is GapKind.LOST:

@@ -1,5 +1,6 @@
 """What becomes of a call, said to the world: its events made, numbered and kept, in the order in which they came."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -17,11 +18,12 @@ from gateway.events import (
     CallTranscript,
     DigitPressed,
     Hearing,
+    RecognizerBack,
     RecognizerLost,
     RecordingTranscript,
     Segment,
-    StreamStarted,
     SttDegraded,
+    SttRecovered,
     Track,
     TrackSummary,
     TranscriptFinal,
@@ -45,26 +47,36 @@ class EventSink(Protocol):
 
 class CallReporter:
     """
-    Reports one call. Nothing is said before `started`; nothing after `ended`.
+    Reports one call. Nothing is said before `begin`; nothing after `ended`.
 
     Args:
         sink: where events go.
+        sequence: of the last event that is kept already; 0 for a new call.
+        transcript: what was said in those.
     """
 
-    def __init__(self, sink: EventSink) -> None:
+    def __init__(self, sink: EventSink, *, sequence: int = 0, transcript: Transcript | None = None) -> None:
         self._sink = sink
-        self._events: Channel[CallEvent] = Channel(EVENTS_HELD)
+        self._events: Channel[CallEvent | asyncio.Event] = Channel(EVENTS_HELD)
         self._info: CallInfo | None = None
-        self._profile = ""
         self._speakers: Mapping[Track, str] = {}
-        self.transcript = Transcript()
+        self._sequence = sequence
+        self.transcript = transcript or Transcript()
 
     async def run(self) -> None:
         """Number the events and keep them one after the other, until `close`."""
-        sequence = 0
         async for event in self._events:
-            sequence += 1
-            await self._sink.publish(structs.replace(event, sequence=sequence))
+            if isinstance(event, asyncio.Event):
+                event.set()
+                continue
+            await self._sink.publish(structs.replace(event, sequence=self._sequence + 1))
+            self._sequence += 1
+
+    async def settled(self) -> None:
+        """Wait until everything that was said so far is kept."""
+        reached = asyncio.Event()
+        await self._events.put(reached)
+        await reached.wait()
 
     def close(self) -> None:
         """No more events; `run` returns when the last one is kept."""
@@ -81,14 +93,14 @@ class CallReporter:
         assert self._info is not None, "no event of a call comes before its start"
         return self._info
 
-    async def started(
-        self, info: CallInfo, stream: StreamStarted, *, profile: str, speakers: Mapping[Track, str]
-    ) -> None:
-        """The stream's start was accepted; who hears it, and how the speakers of its tracks are called."""
+    def begin(self, info: CallInfo, speakers: Mapping[Track, str]) -> None:
+        """Which call it is, and how the speakers of its tracks are called."""
         self._info = info
-        self._profile = profile
         self._speakers = speakers
-        await self._events.put(CallStarted(call=info, sequence=None, tracks=stream.tracks, audio=str(stream.format)))
+
+    async def started(self, tracks: tuple[Track, ...], audio: str) -> None:
+        """The stream's start was accepted; `audio` is its format."""
+        await self._events.put(CallStarted(call=self.call, sequence=None, tracks=tracks, audio=audio))
 
     def hearing(self, track: Track, heard: Hearing) -> None:
         """Somebody is speaking."""
@@ -100,7 +112,7 @@ class CallReporter:
                 speaker=self._speakers[track],
                 text=heard.text,
                 start_s=heard.start_s,
-                provider=self._profile,
+                provider=heard.provider,
             )
         )
 
@@ -108,7 +120,7 @@ class CallReporter:
         """Somebody said this."""
         speaker = self._speakers[track]
         self.transcript.add(track, speaker, segment)
-        telemetry.SEGMENTS.labels(self._profile, str(segment.forced).lower()).inc()
+        telemetry.SEGMENTS.labels(segment.provider, str(segment.forced).lower()).inc()
         await self._events.put(
             TranscriptFinal(
                 call=self.call,
@@ -121,7 +133,8 @@ class CallReporter:
                 language=segment.language,
                 confidence=segment.confidence,
                 words=segment.words,
-                provider=self._profile,
+                provider=segment.provider,
+                recovered=segment.recovered,
                 forced=segment.forced,
             )
         )
@@ -133,10 +146,16 @@ class CallReporter:
                 call=self.call,
                 sequence=None,
                 track=track,
-                provider=self._profile,
+                provider=lost.provider,
                 reason=lost.reason,
                 at_s=lost.at_s,
             )
+        )
+
+    async def recognizer_back(self, track: Track, back: RecognizerBack) -> None:
+        """A recogniser hears the track again."""
+        await self._events.put(
+            SttRecovered(call=self.call, sequence=None, track=track, provider=back.provider, at_s=back.at_s)
         )
 
     async def gap(self, track: Track, start_s: float, end_s: float, reason: str) -> None:
@@ -167,7 +186,14 @@ class CallReporter:
         )
 
     async def ended(
-        self, *, outcome: str, reason: str, complete: bool, duration_s: float, tracks: tuple[TrackSummary, ...]
+        self,
+        *,
+        outcome: str,
+        reason: str,
+        complete: bool,
+        duration_s: float | None,
+        tracks: tuple[TrackSummary, ...],
+        recording: str | None = None,
     ) -> None:
         """It is over."""
         await self._events.put(
@@ -180,5 +206,6 @@ class CallReporter:
                 duration_s=duration_s,
                 tracks=tracks,
                 conversation=self.transcript.conversation,
+                recording=recording,
             )
         )

@@ -5,10 +5,13 @@ Everything that outlives a call is owned here. `serving` is the whole life of a 
 when it returns, in the order that loses nothing: no new calls, calls to their end, the outbox as far as time allows.
 """
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
 
 import structlog
 from aiohttp import web
@@ -17,15 +20,21 @@ from gateway import telemetry
 from gateway.admission import Calls
 from gateway.config import Settings
 from gateway.engines.pool import SPHINX, EnginePool
-from gateway.errors import UnavailableError
+from gateway.front_door import DoorSite, FrontDoor
+from gateway.journal import Journal
+from gateway.loop_watch import LoopWatch
+from gateway.media.tape import Budget
 from gateway.outbox import Outbox
 from gateway.post_call import PostCall
-from gateway.recovery import end_orphans
+from gateway.recovery import Recovery
+from gateway.rooms import Rooms
 from gateway.speech_api.overview import Overview
 from gateway.speech_api.routes import SpeechApi
 from gateway.speech_api.uploads import Uploads
+from gateway.stt.outages import Outages
 from gateway.stt.profiles import ProfiledRecognizers
 from gateway.stt.recordings import ProfiledRecordings
+from gateway.tls import ServerCertificate
 from gateway.twilio_routes import TwilioRoutes
 
 log = structlog.get_logger()
@@ -34,6 +43,7 @@ OUTBOX_DRAIN_S = 10.0
 """How long the way down may take for deliveries; what is left is delivered after the next start."""
 HANDLERS_S = 2.0
 MAX_BODY_BYTES = 64 * 1024
+_HANDSHAKE = ("Upgrade", "Connection", "Sec-WebSocket-Version", "Sec-WebSocket-Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +55,16 @@ class Gateway:
     api_token: str
     outbox: Outbox
     calls: Calls
+    has_tls: bool = False
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"http{'s' if self.has_tls else ''}://{self.host}:{self.port}"
 
     @property
     def stream_url(self) -> str:
         """Where Twilio's dialect is spoken."""
-        return f"ws://{self.host}:{self.port}/twilio/stream"
+        return f"ws{'s' if self.has_tls else ''}://{self.host}:{self.port}/twilio/stream"
 
 
 @asynccontextmanager
@@ -66,59 +77,139 @@ async def serving(settings: Settings, *, engine: str = SPHINX) -> AsyncIterator[
         engine: `module:factory` of the embedded recogniser; see `engines.worker.Engines`.
 
     Raises:
+        ConfigError: the certificate cannot be used.
         StorageError: the data folder cannot be used.
         UnavailableError: the address to listen on is taken or not ours.
     """
-    calls = Calls(settings.limits.max_calls)
+    certificate = ServerCertificate(settings.tls) if settings.tls.certificate else None
     token = settings.api_token.get_secret_value() if settings.api_token else secrets.token_urlsafe(24)
-    outbox_ = Outbox(settings.data_dir, settings.endpoints, settings.outbox)
-    warm = settings.stt.profiles[settings.stt.default].kind == "local"
-    async with outbox_ as outbox, EnginePool(settings.engine, engine=engine, warm=warm) as engines:
-        await end_orphans(outbox)
-        recognizers = ProfiledRecognizers(settings.stt.profiles, engines.open)
-        app = web.Application(middlewares=[_one_edge], client_max_size=MAX_BODY_BYTES)
-        recordings = ProfiledRecordings(settings.stt.profiles, recognizers, settings.batch)
-        TwilioRoutes(settings, calls, recognizers, outbox, _post_call(settings, recordings)).add_to(app)
-        if settings.speech_api.enabled:
-            streams = SpeechApi(settings.speech_api, recognizers, token, is_draining=lambda: calls.is_draining)
-            streams.add_to(app)
-            profile = settings.speech_api.batch_profile or settings.speech_api.profile
-            Uploads(streams, recordings, profile, settings.batch, settings.data_dir / "uploads").add_to(app)
-            Overview(streams, settings.speech_api, settings.stt.profiles).add_to(app)
-        _Health(calls, outbox).add_to(app)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=HANDLERS_S)
+    async with AsyncExitStack() as stack:
+        house = await _open_house(stack, settings, engine)
+        calls = Calls(settings.limits.max_calls, house.rooms.budget)
+        door = FrontDoor(settings.limits)
+        runner = web.AppRunner(
+            _application(settings, house, calls, door, token),
+            access_log=None,
+            shutdown_timeout=HANDLERS_S,
+            keepalive_timeout=settings.limits.keepalive_timeout_s,
+        )
         await runner.setup()
         try:
             async with calls:  # gone before the runner is: it would wait for the handlers of calls that go on
-                host, port = await _listen(runner, settings)
+                host, port = await _listen(runner, door, settings, certificate)
                 telemetry.ACCEPTING_CALLS.set(1)
                 log.info("gateway_started", host=host, port=port, profile=settings.stt.default)
-                yield Gateway(host, port, token, outbox, calls)
+                yield Gateway(host, port, token, house.outbox, calls, certificate is not None)
                 log.info("gateway_draining", calls=len(calls))
                 await calls.drain(settings.drain_timeout_s, settings.stt.drain_s + HANDLERS_S)
-                await outbox.drain(OUTBOX_DRAIN_S)
+                await house.outbox.drain(OUTBOX_DRAIN_S)
         finally:
             await runner.cleanup()
     log.info("gateway_stopped")
 
 
-def _post_call(settings: Settings, recordings: ProfiledRecordings) -> PostCall | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _House:
+    """The rooms that outlive calls, and what watches over them."""
+
+    outbox: Outbox
+    journal: Journal | None
+    recordings: ProfiledRecordings
+    rooms: Rooms
+    loop_watch: LoopWatch
+
+
+async def _open_house(stack: AsyncExitStack, settings: Settings, engine: str) -> _House:
+    """Start what outlives calls; the stack stops it again: recovery before the journal, the outbox last."""
+    outbox = await stack.enter_async_context(Outbox(settings.data_dir, settings.endpoints, settings.outbox))
+    journal = None
+    if settings.journal.enabled:
+        journal = await stack.enter_async_context(Journal(settings.data_dir / "journal", settings.journal))
+    warm = settings.stt.profiles[settings.stt.default].kind == "local"
+    engines = await stack.enter_async_context(EnginePool(settings.engine, engine=engine, warm=warm))
+    recognizers = ProfiledRecognizers(settings.stt.profiles, engines.open)
+    recordings = ProfiledRecordings(settings.stt.profiles, recognizers, settings.batch)
+    post_call = _post_call(settings, recordings)
+    outages = Outages()
+    recovery = Recovery(
+        outbox,
+        journal,
+        recognizers,
+        recordings,
+        stt=settings.stt,
+        settings=settings.journal,
+        folder=settings.data_dir,
+        outages=outages,
+        post_call=post_call,
+    )
+    await stack.enter_async_context(recovery)
+    await recovery.resume()
+    rooms = Rooms(
+        recognizers=recognizers,
+        sink=outbox,
+        stt=settings.stt,
+        limits=settings.limits,
+        budget=Budget(settings.limits.buffer_mb * 2**20),
+        outages=outages,
+        journal=journal,
+        hand_over=recovery.take,
+        post_call=post_call,
+    )
+    loop_watch = LoopWatch()
+    background = await stack.enter_async_context(_Background())
+    background.start(post_call.run(), name="recordings-prune")
+    background.start(loop_watch.run(), name="loop-watch")
+    return _House(outbox=outbox, journal=journal, recordings=recordings, rooms=rooms, loop_watch=loop_watch)
+
+
+def _application(settings: Settings, house: _House, calls: Calls, door: FrontDoor, token: str) -> web.Application:
+    app = web.Application(middlewares=[door.middleware, _one_edge], client_max_size=MAX_BODY_BYTES)
+    TwilioRoutes(settings, calls, house.rooms).add_to(app)
+    if settings.speech_api.enabled:
+        recognizers = house.rooms.recognizers
+        streams = SpeechApi(settings.speech_api, recognizers, token, is_draining=lambda: calls.is_draining)
+        streams.add_to(app)
+        profile = settings.speech_api.batch_profile or settings.speech_api.profile
+        Uploads(streams, house.recordings, profile, settings.batch, settings.data_dir / "uploads").add_to(app)
+        Overview(streams, settings.speech_api, settings.stt.profiles).add_to(app)
+    _Health(calls, house).add_to(app)
+    return app
+
+
+class _Background:
+    """Tasks that end with the process."""
+
+    def __init__(self) -> None:
+        self._tasks = asyncio.TaskGroup()
+        self._running: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._running:
+            task.cancel()
+        await self._tasks.__aexit__(None, None, None)
+
+    def start(self, work: Coroutine[Any, Any, None], *, name: str) -> None:
+        """Run `work` until the context is left."""
+        self._running.append(self._tasks.create_task(work, name=name))
+
+
+def _post_call(settings: Settings, recordings: ProfiledRecordings) -> PostCall:
     name = settings.post_call.profile
-    if name is None:
-        return None
     # A batch service tells speakers apart by itself; a recogniser of live audio hears each track alone.
-    apart = not settings.stt.profiles[name].is_batch
-    return PostCall(settings.post_call, recordings, settings.data_dir / "recordings", apart=apart)
+    apart = name is not None and not settings.stt.profiles[name].is_batch
+    return PostCall(settings.post_call, settings.recording, recordings, settings.data_dir, apart=apart)
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> tuple[str, int]:
-    site = web.TCPSite(runner, settings.host, settings.port)
-    try:
-        await site.start()
-    except OSError as error:
-        raise UnavailableError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}", code="cannot_listen"
-        ) from None
+async def _listen(
+    runner: web.AppRunner, door: FrontDoor, settings: Settings, certificate: ServerCertificate | None
+) -> tuple[str, int]:
+    await DoorSite(runner, door, settings.limits, settings.host, settings.port, certificate).start()
     host, port = runner.addresses[0][:2]
     return host, port
 
@@ -126,9 +217,9 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> tuple[str, int]:
 class _Health:
     """What orchestrators and monitoring ask."""
 
-    def __init__(self, calls: Calls, outbox: Outbox) -> None:
+    def __init__(self, calls: Calls, house: _House) -> None:
         self._calls = calls
-        self._outbox = outbox
+        self._house = house
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_get("/healthz", self.alive)
@@ -139,11 +230,14 @@ class _Health:
         return web.json_response({"status": "alive"})
 
     async def ready(self, _request: web.Request) -> web.Response:
-        reasons = []
-        if self._calls.is_draining:
-            reasons.append("draining")
-        if not self._outbox.is_writable:
-            reasons.append("outbox_not_writable")
+        journal = self._house.journal
+        troubles = {
+            "draining": self._calls.is_draining,
+            "outbox_not_writable": not self._house.outbox.is_writable,
+            "journal_not_writable": journal is not None and not journal.is_writable,
+            "event_loop_late": self._house.loop_watch.is_lagging,
+        }
+        reasons = [name for name, is_so in troubles.items() if is_so]
         return web.json_response(
             {"status": "not_ready" if reasons else "ready", "reasons": reasons}, status=503 if reasons else 200
         )
@@ -157,10 +251,14 @@ async def _one_edge(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """The edge of every request: a bug costs this one, is logged once, and tells the client nothing of the inside."""
+    if not all(request.headers.get(name, "").isascii() for name in _HANDSHAKE):  # which aiohttp stumbles over
+        raise web.HTTPBadRequest(text="the headers of the handshake are not ASCII")
     try:
         return await handler(request)
     except web.HTTPException:
         raise
+    except (ConnectionResetError, web.RequestPayloadError):  # the client left, or sent what its head did not announce
+        return web.json_response({"error": "the request did not arrive"}, status=400)
     except Exception as error:
         resource = request.match_info.route.resource
         log.exception("request_failed", route=resource.canonical if resource else None, exc_info=error)

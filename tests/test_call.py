@@ -79,7 +79,9 @@ async def test_the_start_message_fills_the_call_and_steers_it() -> None:
             tenant="acme",
         )
         await phone.media(5)
-        (await server.recognizers.session()).say(Final(text="guten Tag", start_s=0.0, end_s=0.1))
+        recognizer = await server.recognizers.session()
+        await recognizer.until(lambda: len(recognizer.audio) == 800)
+        recognizer.say(Final(text="guten Tag", start_s=0.0, end_s=0.1))
         (final,) = await server.sink.wait_for(TranscriptFinal)
     assert (final.speaker, final.language, final.provider) == ("patient", "de", "other")
     assert final.call.from_number == "+15550100"
@@ -99,7 +101,9 @@ async def test_a_profile_that_does_not_exist_falls_back_to_the_default() -> None
 async def test_partials_are_shown_and_not_numbered() -> None:
     async with line() as server, server.phone() as phone:
         await phone.start()
+        await phone.media(10)
         recognizer = await server.recognizers.session()
+        await recognizer.until(lambda: len(recognizer.audio) == 1600)
         recognizer.say(Partial(text="hel", start_s=0.0), Final(text="hello", start_s=0.0, end_s=0.2))
         await server.sink.wait_for(TranscriptFinal)
     assert [(partial.text, partial.sequence) for partial in server.sink.partials] == [("hel", None)]
@@ -391,6 +395,8 @@ async def test_a_profile_for_recordings_cannot_hear_a_call() -> None:
     async with line(stt={"profiles": {"batch": batch}}) as server, server.phone() as phone:
         await phone.start(gw_profile="batch")
         await phone.media(5)
-        (await server.recognizers.session()).say(Final(text="hello", start_s=0.0, end_s=0.1))
+        recognizer = await server.recognizers.session()
+        await recognizer.until(lambda: len(recognizer.audio) == 800)
+        recognizer.say(Final(text="hello", start_s=0.0, end_s=0.1))
         (final,) = await server.sink.wait_for(TranscriptFinal)
     assert final.provider == "local"

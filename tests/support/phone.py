@@ -17,7 +17,8 @@ from gateway.call import Call
 from gateway.config import LimitSettings, SttSettings
 from gateway.dialects.twilio import TwilioDialect
 from gateway.events import CallEvent, TranscriptPartial
-from gateway.post_call import PostCall
+from gateway.media.tape import Budget
+from gateway.rooms import Rooms
 from tests.support.scripted_recognizer import ScriptedRecognizers
 
 E = TypeVar("E", bound=CallEvent)
@@ -119,14 +120,14 @@ class Line:
         sink: Sink,
         limits: LimitSettings,
         stt: SttSettings,
-        post_call: PostCall | None,
+        **rooms: Any,
     ) -> None:
         self.recognizers = recognizers
         self.sink = sink
+        self.rooms = Rooms(
+            recognizers=recognizers, sink=sink, stt=stt, limits=limits, budget=Budget(64 * 2**20), **rooms
+        )
         self.calls = Calls(limits.max_calls)
-        self._limits = limits
-        self._stt = stt
-        self._post_call = post_call
         self._numbers = iter(range(1, 1_000_000))
         self._url = ""
 
@@ -146,18 +147,14 @@ class Line:
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse(
-            compress=False, decode_text=False, max_msg_size=self._limits.max_message_kb * 1024
+            compress=False, decode_text=False, max_msg_size=self.rooms.limits.max_message_kb * 1024
         )
         await socket.prepare(request)
         call = Call(
             call_id=f"call_{next(self._numbers)}",
             dialect=TwilioDialect(),
             socket=socket,
-            recognizers=self.recognizers,
-            sink=self.sink,
-            stt=self._stt,
-            limits=self._limits,
-            post_call=self._post_call,
+            rooms=self.rooms,
         )
         with self.calls.place():
             await self.calls.run(call)
@@ -170,15 +167,15 @@ async def line(
     *,
     limits: dict[str, float] | None = None,
     stt: dict[str, Any] | None = None,
-    post_call: PostCall | None = None,
+    **rooms: Any,
 ) -> AsyncIterator[Line]:
-    """A server that takes calls for as long as the context lasts."""
+    """A server that takes calls for as long as the context lasts; `rooms` are further ones of `Rooms`."""
     under_test = Line(
         recognizers or ScriptedRecognizers(),
         Sink(),
         LimitSettings.model_validate(limits or {}),
         SttSettings.model_validate(stt or {}),
-        post_call,
+        **rooms,
     )
     async with under_test.serving() as serving:
         yield serving

@@ -108,6 +108,18 @@ class GatewayProcess:
             await self._changed.wait_for(lambda: any(line["event"] == event for line in self.log))
         return next(line for line in self.log if line["event"] == event)
 
+    async def metric(self, name: str) -> float:
+        """A metric without labels."""
+        async with aiohttp.ClientSession() as session, session.get(f"{await self.base_url()}/metrics") as answer:
+            page = await answer.text()
+        return float(next(line.split()[1] for line in page.splitlines() if line.startswith(f"{name} ")))
+
+    async def until_metric(self, name: str, at_least: float) -> None:
+        """Ask for a metric until it is so high."""
+        async with asyncio.timeout(DEADLINE_S):
+            while await self.metric(name) < at_least:
+                pass
+
     def send_signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 

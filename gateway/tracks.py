@@ -1,0 +1,207 @@
+"""The tracks of one call: a pipeline and a recogniser session each, the journal of their audio, what became of it."""
+
+import asyncio
+import time
+from functools import partial
+
+from gateway.events import (
+    AudioReceived,
+    Hearing,
+    RecognizerBack,
+    RecognizerLost,
+    RecognizerRequest,
+    Segment,
+    StreamStarted,
+    Track,
+    TrackEvent,
+    TrackSummary,
+    Untranscribed,
+)
+from gateway.journal import CallHeader, CallJournal, KeptCall, StreamEnd
+from gateway.media.tape import Tape
+from gateway.media.timeline import Gap
+from gateway.pipeline import TrackPipeline
+from gateway.reporter import CallReporter
+from gateway.rooms import Rooms
+from gateway.stt.session import TrackSession, Unheard
+
+
+class CallTracks:
+    """
+    All tracks of one call; empty until `start`.
+
+    Args:
+        rooms: behind the call.
+        report: where what is heard goes.
+    """
+
+    def __init__(self, rooms: Rooms, report: CallReporter) -> None:
+        self._rooms = rooms
+        self._report = report
+        self._pipelines: dict[Track, TrackPipeline] = {}
+        self._listening: dict[Track, asyncio.Task[Unheard | None]] = {}
+        self._unheard: dict[Track, Unheard] = {}
+        self._journal: CallJournal | None = None
+        self._origin_ms: int | None = None
+
+    def start(self, started: StreamStarted, header: CallHeader, tasks: asyncio.TaskGroup) -> None:
+        """Begin to journal and to listen; the sessions are tasks of this group."""
+        tapes = {track: self._make_tape(started) for track in started.tracks}
+        if self._rooms.journal is not None:
+            self._journal = self._rooms.journal.begin(header, tapes)
+        for track, tape in tapes.items():
+            self._pipelines[track] = pipeline = self._make_pipeline(track, started, header, tape)
+            self._listening[track] = tasks.create_task(pipeline.session.run(), name=f"stt-{track}")
+
+    def receive(self, frame: AudioReceived) -> list[Gap]:
+        """Take one frame; returns the gaps that showed, which are then to be reported."""
+        if self._origin_ms is None:
+            self._origin_ms = frame.offset_ms or 0
+        return self._pipelines[frame.track].receive(frame, self._origin_ms)
+
+    async def report_lost(self, track: Track, gaps: list[Gap]) -> None:
+        """Say that this audio never arrived."""
+        pipeline = self._pipelines[track]
+        for gap in gaps:
+            start_s, end_s = pipeline.seconds(gap.position), pipeline.seconds(gap.position + gap.samples)
+            await self._report.gap(track, start_s, end_s, gap.kind)
+
+    async def finish(self) -> None:
+        """The stream is over: what is held goes to the recognisers, which then end."""
+        for track, pipeline in self._pipelines.items():
+            await self.report_lost(track, pipeline.finish())
+
+    def note_unheard(self) -> None:
+        """The sessions have ended: what did they leave?"""
+        for track, listening in self._listening.items():
+            unheard = listening.result()
+            if unheard is not None:
+                self._unheard[track] = unheard
+
+    async def close_journal(self, outcome: str, reason: str, *, has_crashed: bool) -> KeptCall | None:
+        """
+        Write the last of the audio and how the stream ended; from then on others can finish the call.
+
+        Args:
+            has_crashed: nobody knows how far the sessions came.
+
+        Returns:
+            None if there is no journal.
+        """
+        if self._journal is None:
+            return None
+        return await self._journal.end(
+            StreamEnd(
+                outcome=outcome,
+                reason=reason,
+                duration_s=self.duration_s,
+                ended_at=time.time(),
+                tracks=self.summaries(),
+                heard={} if has_crashed else {track: self._heard_until(track) for track in self._pipelines},
+            )
+        )
+
+    def release(self, kept: KeptCall | None) -> None:
+        """
+        Hold nothing any more.
+
+        Args:
+            kept: what `close_journal` gave; None if it was not reached: then the journal writes what memory still
+                holds, and the next start goes on with it.
+        """
+        if self._journal is not None and kept is None:
+            self._journal.leave()
+            return
+        for pipeline in self._pipelines.values():
+            pipeline.release()
+
+    # ── what became of the audio ────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether nothing waits for a recogniser."""
+        return not self._unheard
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every second that came went through a recogniser."""
+        return self.is_heard and not self.untranscribed_s
+
+    @property
+    def duration_s(self) -> float:
+        """Call time reached."""
+        return max((each.position_s for each in self._pipelines.values()), default=0.0)
+
+    @property
+    def audio_s(self) -> float:
+        """Audio that came, all tracks together; likewise the others."""
+        return sum(each.audio_s for each in self._pipelines.values())
+
+    @property
+    def lost_s(self) -> float:
+        return sum(each.lost_s for each in self._pipelines.values())
+
+    @property
+    def untranscribed_s(self) -> float:
+        return sum(each.untranscribed_s for each in self._pipelines.values())
+
+    @property
+    def unheard_s(self) -> float:
+        return sum(self._pipelines[track].seconds_after(each.position) for track, each in self._unheard.items())
+
+    @property
+    def segments(self) -> int:
+        return sum(self._report.transcript.segments(track) for track in self._pipelines)
+
+    def summaries(self) -> tuple[TrackSummary, ...]:
+        """What `call.ended` says of each track."""
+        return tuple(each.summary(self._report.transcript) for each in self._pipelines.values())
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _heard_until(self, track: Track) -> int:
+        return self._unheard[track].position if track in self._unheard else self._pipelines[track].position
+
+    def _make_tape(self, started: StreamStarted) -> Tape:
+        second_bytes = started.format.rate_hz * started.format.bytes_per_sample
+        return Tape(
+            started.format,
+            int(self._rooms.stt.buffer_s * second_bytes),
+            is_archived=self._rooms.journal is not None,
+            budget=self._rooms.budget,
+        )
+
+    def _make_pipeline(self, track: Track, started: StreamStarted, header: CallHeader, tape: Tape) -> TrackPipeline:
+        request = RecognizerRequest(
+            format=started.format,
+            language=header.language,
+            call_id=header.call.id,
+            track=track,
+            platform_call_id=header.call.platform_call_id,
+            metadata=header.call.metadata,
+        )
+        session = TrackSession(
+            self._rooms.recognizers,
+            self._rooms.stt,
+            header.profile,
+            request,
+            tape,
+            partial(self._heard, track),
+            archive=self._journal.archive(track) if self._journal is not None else None,
+            outages=self._rooms.outages,
+        )
+        return TrackPipeline(track, started, session, tape, self._rooms.stt.profiles[header.profile].chunk_ms)
+
+    async def _heard(self, track: Track, event: TrackEvent) -> None:
+        match event:
+            case Hearing():
+                self._report.hearing(track, event)
+            case Segment():
+                await self._report.segment(track, event)
+            case Untranscribed():
+                self._pipelines[track].untranscribed_s += event.end_s - event.start_s
+                await self._report.gap(track, event.start_s, event.end_s, event.reason)
+            case RecognizerLost():
+                await self._report.recognizer_lost(track, event)
+            case RecognizerBack():
+                await self._report.recognizer_back(track, event)
