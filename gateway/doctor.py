@@ -8,6 +8,7 @@ not inside it, so that proxies and firewalls on the way are checked, too.
 import asyncio
 import email.utils
 import os
+import secrets
 import ssl
 import tempfile
 import time
@@ -26,6 +27,7 @@ from gateway.engines.pool import EnginePool
 from gateway.errors import GatewayError
 from gateway.events import Finished, RecognizerRequest
 from gateway.guard import GuardedResolver
+from gateway.stream_tokens import NONCE_BYTES, StreamTokens, derived_key
 from gateway.stt.profiles import ProfiledRecognizers
 from gateway.twilio_routes import STREAM_PATH
 from telephony_codecs.formats import AudioFormat
@@ -39,13 +41,17 @@ _TWILIO_ERRORS = {
     31903: "broken pipe: the gateway went away, or the idle time-out of a proxy or load balancer cut the stream. Our "
     "side of a one-way stream is silent for the whole call: raise the read time-out above the longest call",
     31910: "TLS failed: self-signed certificate, incomplete chain, or a plain port behind wss://",
-    31920: "the upgrade was not answered 101: wrong path (404), signature refused (403: auth token or public_url "
-    "differ from what Twilio uses), gateway draining or full (503), or a proxy that does not pass upgrades on",
+    31920: "the upgrade was not answered 101: wrong path (404), signature or stream token refused (403: auth token "
+    "or public_url differ from what Twilio uses), gateway draining or full (503), or a proxy that does not pass "
+    "upgrades on",
     31921: "the gateway closed the stream: its log line call_ended says why; on a two-way stream it is the normal end",
     31922: "unsupported scheme: the stream's address must begin with wss://",
     31923: "malformed address: spaces or missing host in the stream's address",
     31924: "protocol error: something sent a message on a one-way stream, or a proxy rewrites frames",
     31930: "Twilio dropped audio because it was read too slowly: the machine is overloaded; see gateway_calls_active",
+    31941: "unknown track: TwiML of your own names another one than inbound_track, outbound_track or both_tracks",
+    31950: "a message to Twilio was malformed: the gateway sends none on one-way streams; a proxy rewrites frames",
+    31951: "a message to Twilio was not valid: see 31950",
 }
 
 
@@ -176,6 +182,8 @@ async def _upgrade(session: aiohttp.ClientSession, settings: Settings, base: str
     url = "wss" + base.removeprefix("https") + STREAM_PATH
     token = settings.twilio.auth_token
     if token is None:
+        if settings.twilio.stream_token == "required":  # noqa: S105 - a choice, not a token
+            return Finding("media stream", Verdict.SKIPPED, "without twilio.auth_token nobody else can make its tokens")
         status = await _upgrade_status(session, url, None)
         return _upgrade_finding(status, "twilio.auth_token is not set, so nobody's signature is checked")
     if (status := await _upgrade_status(session, url, "wrong")) != 403:
@@ -184,6 +192,9 @@ async def _upgrade(session: aiohttp.ClientSession, settings: Settings, base: str
             Verdict.BAD,
             f"a wrong signature is answered {status} instead of 403: another server answers",
         )
+    if settings.twilio.stream_token != "off":  # noqa: S105 - a choice, not a token
+        tokens = StreamTokens(derived_key(token.get_secret_value()), settings.twilio.token_ttl_s)
+        url += "/" + tokens.issue("doctor", time.time(), secrets.token_bytes(NONCE_BYTES))
     right = twilio_signature.compute(token.get_secret_value(), url)
     return _upgrade_finding(
         await _upgrade_status(session, url, right), "a right signature passes, a wrong one does not"

@@ -1,13 +1,17 @@
 """Twilio's way in: the voice webhook, the stream status callback, and the media stream."""
 
+import asyncio
 import re
+import secrets
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from gateway import telemetry
 from gateway.admission import Calls
@@ -17,9 +21,8 @@ from gateway.dialects import twilio_signature, twiml
 from gateway.dialects.twilio import TwilioDialect
 from gateway.dialects.twilio_signature import BODY_PARAMETER, is_body_intact
 from gateway.errors import CapacityError
-from gateway.post_call import PostCall
-from gateway.reporter import EventSink
-from gateway.stt.base import Recognizers
+from gateway.rooms import Rooms
+from gateway.stream_tokens import KEY_BYTES, NONCE_BYTES, StreamTokens, TokenRefused, derived_key
 
 log = structlog.get_logger()
 
@@ -28,6 +31,8 @@ STATUS_PATH = "/twilio/status"
 HEARTBEAT_S = 20.0
 RETRY_AFTER_S = 5
 _PASSED_ON_PREFIX = "SipHeader_"
+_UPGRADE = ("Connection", "Upgrade", "Sec-WebSocket-Key", "Sec-WebSocket-Version")
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?")
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -36,28 +41,33 @@ class TwilioRoutes:
     The three Twilio routes.
 
     A request whose signature does not match is answered 403 (Twilio reports it as error 31920 for streams, 11200 for
-    webhooks); a stream too many, or while draining, 503 with Retry-After.
+    webhooks), as is a stream whose one-time token is not good; a stream too many, or while draining, 503 with
+    Retry-After.
+
+    Args:
+        settings: all of them.
+        calls: the registry.
+        rooms: behind each call.
+        clock: Unix seconds, for the tokens.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        calls: Calls,
-        recognizers: Recognizers,
-        sink: EventSink,
-        post_call: PostCall | None = None,
+        self, settings: Settings, calls: Calls, rooms: Rooms, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._settings = settings
         self._calls = calls
-        self._recognizers = recognizers
-        self._sink = sink
-        self._post_call = post_call
+        self._rooms = rooms
+        self._clock = clock
+        token = settings.twilio.auth_token
+        key = secrets.token_bytes(KEY_BYTES) if token is None else derived_key(token.get_secret_value())
+        self._tokens = StreamTokens(key, settings.twilio.token_ttl_s)
 
     def add_to(self, app: web.Application) -> None:
         """Register the routes."""
         app.router.add_post("/twilio/voice", self.voice)
         app.router.add_post(STATUS_PATH, self.status)
         app.router.add_get(STREAM_PATH, self.stream)
+        app.router.add_get(STREAM_PATH + "/{token}", self.stream)
 
     async def voice(self, request: web.Request) -> web.Response:
         """Answer a call with TwiML that starts a stream to this gateway."""
@@ -70,7 +80,7 @@ class TwilioRoutes:
         parameters |= {numbers[name]: value for name, value in form if name in numbers}
         base = self._public_base(request)
         answer = twiml.stream_response(
-            _as_websocket(base) + STREAM_PATH,
+            _as_websocket(base) + STREAM_PATH + self._token_path(form),
             mode=self._settings.twilio.mode,
             then=self._settings.twilio.then,
             status_callback=base + STATUS_PATH,
@@ -79,6 +89,13 @@ class TwilioRoutes:
         if answer.left_out:
             log.warning("twilio_parameters_left_out", names=answer.left_out)
         return web.Response(body=answer.xml, content_type="text/xml", charset="utf-8")
+
+    def _token_path(self, form: list[tuple[str, str]]) -> str:
+        """The end of the address of the stream that this call may open; a request that names no call gets none."""
+        call_sid = dict(form).get("CallSid", "")
+        if self._settings.twilio.stream_token == "off" or not call_sid:  # noqa: S105 - a choice, not a token
+            return ""
+        return "/" + self._tokens.issue(call_sid, self._clock(), secrets.token_bytes(NONCE_BYTES))
 
     async def status(self, request: web.Request) -> web.Response:
         """Note what Twilio says of a stream: started, stopped, or an error."""
@@ -100,25 +117,27 @@ class TwilioRoutes:
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """A media stream: one call from upgrade to end."""
         self._verify(request, (), websocket=True)
-        limits = self._settings.limits
+        socket = _StreamSocket(
+            compress=False,
+            decode_text=False,
+            heartbeat=HEARTBEAT_S,
+            max_msg_size=self._settings.limits.max_message_kb * 1024,
+        )
+        if not socket.can_prepare(request):
+            # Tunnels and proxies that do not know WebSockets take away what makes a request an upgrade.
+            log.warning("stream_not_upgraded", headers=[name for name in _UPGRADE if name not in request.headers])
+            raise web.HTTPBadRequest(text="not a WebSocket upgrade")
         try:
             with self._calls.place():
-                socket = web.WebSocketResponse(
-                    compress=False,
-                    decode_text=False,
-                    heartbeat=HEARTBEAT_S,
-                    max_msg_size=limits.max_message_kb * 1024,
-                )
+                is_expected = self._redeem(request.match_info.get("token"))
                 await socket.prepare(request)
                 call = Call(
                     call_id=f"call_{uuid.uuid4().hex}",
-                    dialect=TwilioDialect(bidirectional=self._settings.twilio.mode == "connect"),
+                    dialect=TwilioDialect(
+                        bidirectional=self._settings.twilio.mode == "connect", is_expected=is_expected
+                    ),
                     socket=socket,
-                    recognizers=self._recognizers,
-                    sink=self._sink,
-                    stt=self._settings.stt,
-                    limits=limits,
-                    post_call=self._post_call,
+                    rooms=self._rooms,
                 )
                 await self._calls.run(call)
                 return socket
@@ -127,16 +146,43 @@ class TwilioRoutes:
             log.warning("call_refused", dialect="twilio", code=error.code)
             raise web.HTTPServiceUnavailable(text=str(error), headers={"Retry-After": str(RETRY_AFTER_S)}) from None
 
+    def _redeem(self, token: str | None) -> Callable[[str | None], bool]:
+        """
+        Use the stream's token up; what comes of it tells whether a CallSid is the one that it was made for.
+
+        Raises:
+            web.HTTPForbidden: it is not good, or there has to be one.
+        """
+        demanded = self._settings.twilio.stream_token
+        if demanded == "off" or (demanded == "optional" and token is None):
+            return lambda _call_sid: True
+        try:
+            admission = self._tokens.redeem(token, self._clock())
+        except TokenRefused as error:
+            telemetry.STREAM_TOKENS.labels(error.code.removeprefix("token_")).inc()
+            log.warning("stream_token_refused", code=error.code)
+            raise web.HTTPForbidden(text=str(error)) from None
+        telemetry.STREAM_TOKENS.labels("redeemed").inc()
+        return admission.is_for
+
     async def _verified_form(self, request: web.Request) -> list[tuple[str, str]]:
         """
         The fields of a webhook.
 
         Raises:
             web.HTTPForbidden: its signature is missing or wrong, or does not cover its body.
+            web.HTTPRequestTimeout: its body does not come.
         """
-        form = [(name, value) for name, value in (await request.post()).items() if isinstance(value, str)]
+        try:
+            async with asyncio.timeout(self._settings.limits.handshake_timeout_s):
+                fields = await request.post()
+                body = await request.read()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout(text="the body did not arrive in time") from None
+        except (ValueError, LookupError, HttpProcessingError):  # no text, an unknown charset, parts without boundaries
+            raise web.HTTPBadRequest(text="the body is not a form") from None
+        form = [(name, value) for name, value in fields.items() if isinstance(value, str)]
         self._verify(request, form, websocket=False)
-        body = await request.read()
         is_covered = not body or request.content_type in _FORMS or is_body_intact(request.path_qs, body)
         if self._settings.twilio.auth_token is not None and not is_covered:
             self._refuse("body_not_covered", [])
@@ -166,14 +212,40 @@ class TwilioRoutes:
 
     def _refuse(self, outcome: str, candidates: Iterable[str]) -> NoReturn:
         telemetry.SIGNATURES.labels("twilio", outcome).inc()
-        # Without the query, which may hold what the operator passes on.
-        computed_for = [url.partition("?")[0] for url in candidates]
+        computed_for = [_without_secrets(url) for url in candidates]
         log.warning("twilio_signature_refused", outcome=outcome, computed_for=computed_for)
         raise web.HTTPForbidden(text=f"X-Twilio-Signature: {outcome}")
 
     def _public_base(self, request: web.Request) -> str:
-        """The address that Twilio used: as configured, else as the request names it."""
-        return self._settings.public_url or f"{request.url.scheme}://{request.host}"
+        """
+        The address that Twilio used: as configured, else as the request names it.
+
+        Raises:
+            web.HTTPBadRequest: it names none.
+        """
+        if self._settings.public_url:
+            return self._settings.public_url
+        if not _HOST.fullmatch(request.host):
+            raise web.HTTPBadRequest(text="Host is not an address")
+        return f"{request.scheme}://{request.host}"
+
+
+class _StreamSocket(web.WebSocketResponse):
+    """
+    A socket that is let go of as soon as it is closed.
+
+    aiohttp (3.14.0 to 3.14.5 at least, since its pull request 12030) takes the peer's half of the closing for a sign of
+    life and sets its heartbeat again: the timer would hold the socket, and 10 kB with it, for 30 s.
+    """
+
+    def _on_data_received(self) -> None:
+        if not self.closed:
+            super()._on_data_received()
+
+
+def _without_secrets(url: str) -> str:
+    """Without the query, which may hold what the operator passes on, and without the token of a stream."""
+    return re.sub(f"({STREAM_PATH}/)[^/?]+", r"\1…", url.partition("?")[0])
 
 
 def _as_websocket(base: str) -> str:

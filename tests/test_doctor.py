@@ -167,13 +167,13 @@ async def tls_in_front_of(port: int, certificate: Certificate) -> AsyncIterator[
 
 @asynccontextmanager
 async def public_gateway(
-    data_dir: Path, certificate: Certificate, auth_token: str = TOKEN
+    data_dir: Path, certificate: Certificate, auth_token: str = TOKEN, **twilio: str
 ) -> AsyncIterator[dict[str, Any]]:
     """A gateway behind its proxy; yields the settings that the doctor shares with it."""
     with socket.create_server(("127.0.0.1", 0)) as placeholder:
         port = placeholder.getsockname()[1]
     async with vendor() as tree, tls_in_front_of(port, certificate) as public_url:
-        tree |= {"public_url": public_url, "twilio": {"auth_token": auth_token}}
+        tree |= {"public_url": public_url, "twilio": {"auth_token": auth_token, **twilio}}
         async with serving(settings(data_dir, **{**tree, "port": port}), engine=FAST_ENGINE):
             yield tree
 
@@ -199,6 +199,17 @@ async def test_behind_a_good_proxy_every_check_is_good(tmp_path: Path, certifica
     assert (code, errors) == (0, "")
     for check in ("settings", "data", "name", "TLS", "health", "clock", "media", "speech"):
         assert verdicts[check] == "good", output
+    assert "a right signature passes, a wrong one does not" in output
+
+
+@pytest.mark.parametrize("choice", ["required", "off"])
+async def test_the_doctor_brings_the_stream_token_that_is_required(
+    choice: str, tmp_path: Path, certificate: Certificate
+) -> None:
+    async with public_gateway(tmp_path / "served", certificate, stream_token=choice) as tree:
+        told = environ(tree, certificate, GATEWAY_DATA_DIR=str(tmp_path), GATEWAY_TWILIO__STREAM_TOKEN=choice)
+        code, output, _ = await run("doctor", **told)
+    assert code == 0, output
     assert "a right signature passes, a wrong one does not" in output
 
 

@@ -120,3 +120,17 @@ async def test_the_environment_names_no_proxy(
     target = tmp_path / "x"
     await fetch(str(server.make_url("/audio")), target, max_bytes=100, timeout_s=5, allow_private=True)
     assert target.read_bytes() == b"audio"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "017700000001"),
+        *("127.0.0.1.", "0", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]"),
+        *("[2002:7f00:1::1]", "\uff4cocalhost", "\u2460\u2461\u2466.0.0.1"),
+    ],
+)
+async def test_no_way_of_writing_it_leads_to_this_machine(host: str, server: TestServer, tmp_path: Path) -> None:
+    url = f"http://{host}:{server.port}/audio"
+    assert await failure(url, tmp_path / "x", allow_private=False) in ("blocked_address", "bad_url")
+    assert not (tmp_path / "x").exists()

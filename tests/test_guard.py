@@ -24,6 +24,9 @@ PRIVATE = [
     *("100::1", "2001::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:10::1", "2001:20::1", "2001:db8::1"),
     *("2002:808:808::1", "3fff::1", "5f00::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fe80::1%eth0", "fec0::1"),
     *("ff02::1", "4000::1"),
+    # The same few places in IPv6 clothing: mapped, compatible, NAT64, 6to4, Teredo.
+    *("::ffff:169.254.169.254", "::169.254.169.254", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe"),
+    *("2002:a9fe:a9fe::1", "2002:7f00:1::", "2002:a00:1::1", "2001:0:a9fe:a9fe::", "2001:0:0:0:0:0:80ff:fffe"),
 ]  # fmt: skip
 
 
@@ -99,11 +102,12 @@ async def test_one_private_address_among_the_answers_refuses_the_name(
     await resolver.close()
 
 
-async def test_localhost_is_refused_by_the_real_resolver() -> None:
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "0x7f.1", "0x7f000001", "0177.0.0.1", "127.1"])
+async def test_every_name_of_this_machine_is_refused_by_the_real_resolver(host: str) -> None:
     resolver = guard.GuardedResolver()
 
     with pytest.raises(UnavailableError):
-        await resolver.resolve("localhost", 80)
+        await resolver.resolve(host, 80)
 
     await resolver.close()
 

@@ -1,9 +1,12 @@
 """Twilio's three routes over real sockets: what they answer, what they refuse, and what they never send."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Any
+from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import aiohttp
@@ -18,8 +21,11 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 from gateway import config_sources
 from gateway.admission import Calls
 from gateway.events import CallEnded, CallStarted
+from gateway.media.tape import Budget
+from gateway.rooms import Rooms
 from gateway.telemetry import REGISTRY
 from gateway.twilio_routes import TwilioRoutes
+from tests.support.manual_clock import ManualClock
 from tests.support.phone import Phone, Sink
 from tests.support.scripted_recognizer import ScriptedRecognizers
 
@@ -31,8 +37,9 @@ VOICE = {"CallSid": "CA1", "From": "+15550100", "To": "+15550199"}
 class Gateway:
     """The routes on loopback, and a client of theirs."""
 
-    def __init__(self, base: str, session: aiohttp.ClientSession, calls: Calls, sink: Sink) -> None:
+    def __init__(self, base: str, session: aiohttp.ClientSession, calls: Calls, sink: Sink, clock: ManualClock) -> None:
         self.base = base
+        self.clock = clock
         self.calls = calls
         self.sink = sink
         self._session = session
@@ -52,6 +59,11 @@ class Gateway:
         status, text = await self.post(f"/twilio/voice{query}", form or VOICE)
         assert status == 200
         return ElementTree.fromstring(text)  # noqa: S314 - our own answer
+
+    async def stream_path(self, call_sid: str = "CA1") -> str:
+        """The path that our TwiML names for a call, token and all."""
+        (stream,) = (await self.voice({**VOICE, "CallSid": call_sid})).iter("Stream")
+        return urlsplit(stream.attrib["url"]).path
 
     @asynccontextmanager
     async def stream(
@@ -75,13 +87,28 @@ async def gateway(**tree: Any) -> AsyncIterator[Gateway]:
     sink = Sink()
     calls = Calls(settings.limits.max_calls)
     app = web.Application()
-    TwilioRoutes(settings, calls, ScriptedRecognizers(), sink).add_to(app)
+    rooms = Rooms(
+        recognizers=ScriptedRecognizers(),
+        sink=sink,
+        stt=settings.stt,
+        limits=settings.limits,
+        budget=Budget(settings.limits.buffer_mb << 20),
+    )
+    clock = ManualClock()
+    TwilioRoutes(settings, calls, rooms, clock=clock).add_to(app)
     async with calls, TestServer(app, host="127.0.0.1") as server, aiohttp.ClientSession() as session:
-        yield Gateway(f"http://127.0.0.1:{server.port}", session, calls, sink)
+        yield Gateway(f"http://127.0.0.1:{server.port}", session, calls, sink, clock)
 
 
 def signing(**tree: Any) -> Any:
     return gateway(public_url=PUBLIC_URL, twilio={"auth_token": TOKEN}, **tree)
+
+
+def without_token(url: str) -> str:
+    """A stream's address as far as it is the same for each call."""
+    address, slash, token = url.rpartition("/")
+    assert (slash, len(token)) == ("/", 66)
+    return address
 
 
 def signature(url: str, form: Any = (), token: str = TOKEN) -> str:
@@ -124,7 +151,7 @@ async def test_the_answer_starts_a_one_way_stream_of_both_tracks_and_goes_on_wit
         response = await server.voice()
     assert [verb.tag for verb in response] == ["Start", "Dial"]
     (stream,) = response[0]
-    assert stream.attrib == {
+    assert {**stream.attrib, "url": without_token(stream.attrib["url"])} == {
         "url": "wss://media.example.com/twilio/stream",
         "track": "both_tracks",
         "statusCallback": "https://media.example.com/twilio/status",
@@ -172,14 +199,14 @@ async def test_a_parameter_that_is_too_long_is_left_out_and_named_in_the_log(log
 async def test_the_prefix_of_the_public_address_is_kept() -> None:
     async with gateway(public_url=f"{PUBLIC_URL}/phone/") as server:
         (stream,) = (await server.voice()).iter("Stream")
-    assert stream.attrib["url"] == "wss://media.example.com/phone/twilio/stream"
+    assert without_token(stream.attrib["url"]) == "wss://media.example.com/phone/twilio/stream"
     assert stream.attrib["statusCallback"] == "https://media.example.com/phone/twilio/status"
 
 
 async def test_without_a_public_address_a_simulator_on_this_machine_is_sent_to_the_plain_socket() -> None:
     async with gateway() as server:
         (stream,) = (await server.voice()).iter("Stream")
-        assert stream.attrib["url"] == server.base.replace("http", "ws", 1) + "/twilio/stream"
+        assert without_token(stream.attrib["url"]) == server.base.replace("http", "ws", 1) + "/twilio/stream"
 
 
 async def test_without_a_public_address_the_host_of_the_request_is_named_with_tls() -> None:
@@ -270,7 +297,8 @@ async def test_a_stream_is_signed_for_the_very_address_that_our_twiml_names(publ
     async with gateway(public_url=public_url, twilio={"auth_token": TOKEN}) as server:
         _, twiml = await server.post("/twilio/voice", VOICE, signature(f"{public_url}/twilio/voice", VOICE))
         (stream,) = ElementTree.fromstring(twiml).iter("Stream")  # noqa: S314 - our own answer
-        async with server.stream(signature=signature(stream.attrib["url"])) as phone:
+        path = urlsplit(stream.attrib["url"]).path
+        async with server.stream(path, signature=signature(stream.attrib["url"])) as phone:
             await phone.start()
             await server.sink.wait_for(CallStarted)
 
@@ -360,6 +388,19 @@ async def test_a_request_that_is_no_upgrade_holds_no_place() -> None:
         assert len(server.calls) == 0
 
 
+async def test_what_a_proxy_took_from_an_upgrade_is_named_in_the_log(logs: list[EventDict]) -> None:
+    stripped = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
+    async with (
+        gateway() as server,
+        aiohttp.ClientSession(headers=stripped) as session,
+        session.get(f"{server.base}/twilio/stream") as answer,
+    ):
+        assert answer.status == 400
+    (line,) = [entry for entry in logs if entry["event"] == "stream_not_upgraded"]
+    assert "Upgrade" in line["headers"]
+    assert "Sec-WebSocket-Key" not in line["headers"]
+
+
 async def test_while_draining_streams_are_refused_and_told_when_to_come_back() -> None:
     async with gateway() as server:
         await server.calls.drain(patience_s=0, last_words_s=0)
@@ -389,3 +430,154 @@ async def test_the_mode_decides_whether_the_stream_may_be_spoken_on(mode: str, i
         await server.sink.wait_for(CallStarted)
         (call,) = server.calls._active  # nothing is said on any stream yet, so nothing shows outside
         assert call._dialect.is_bidirectional is is_bidirectional
+
+
+# ── one-time tokens ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def signed_stream(path: str) -> str:
+    return signature("wss://media.example.com" + path)
+
+
+def tokens(outcome: str) -> float:
+    return counted("gateway_stream_tokens_total", outcome=outcome)
+
+
+async def test_a_stream_at_the_address_of_our_twiml_is_accepted_once_and_then_never_again(
+    logs: list[EventDict],
+) -> None:
+    """Replay: a signature has no time in it, so whoever saw a signed address could use it again."""
+    before = tokens("used")
+    async with gateway() as server:
+        path = await server.stream_path()
+        async with server.stream(path) as phone:
+            await phone.start()
+            await server.sink.wait_for(CallStarted)
+            assert (await server.refused_stream(path=path)).status == 403
+        assert (await server.refused_stream(path=path)).status == 403
+        await server.sink.wait_for(CallEnded)
+        assert len(server.calls) == 0
+    assert tokens("used") == before + 2
+    assert [line["code"] for line in logs if line["event"] == "stream_token_refused"] == ["token_used"] * 2
+    assert path.rpartition("/")[2] not in str(logs)
+
+
+async def test_a_stream_of_another_call_than_its_token_is_closed_before_it_is_a_call() -> None:
+    async with gateway() as server, server.stream(await server.stream_path("CA1")) as phone:
+        await phone.start(call_sid="CA2")
+        assert await phone.closed() == 1008
+        assert server.sink.events == []
+
+
+async def test_a_token_that_is_too_old_is_refused() -> None:
+    async with gateway(twilio={"token_ttl_s": 60}) as server:
+        path = await server.stream_path()
+        server.clock.advance(61)
+        assert (await server.refused_stream(path=path)).status == 403
+
+
+async def test_a_token_that_was_made_up_is_refused() -> None:
+    async with gateway() as server:
+        assert (await server.refused_stream(path="/twilio/stream/" + "A" * 66)).status == 403
+
+
+async def test_the_signature_covers_the_token() -> None:
+    async with signing() as server:
+        _, twiml = await server.post("/twilio/voice", VOICE, signature(f"{PUBLIC_URL}/twilio/voice", VOICE))
+        (stream,) = ElementTree.fromstring(twiml).iter("Stream")  # noqa: S314 - our own answer
+        path = urlsplit(stream.attrib["url"]).path
+        assert (await server.refused_stream(path=path, signature=signed_stream("/twilio/stream"))).status == 403
+        async with server.stream(path, signature=signed_stream(path)) as phone:
+            await phone.start()
+            await server.sink.wait_for(CallStarted)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["wss://media.example.com:443{}", "wss://media.example.com{}/", "wss://media.example.com:443{}/"],
+)
+async def test_port_and_final_slash_do_not_matter_to_a_stream_with_a_token(form: str) -> None:
+    async with signing() as server:
+        _, twiml = await server.post("/twilio/voice", VOICE, signature(f"{PUBLIC_URL}/twilio/voice", VOICE))
+        (stream,) = ElementTree.fromstring(twiml).iter("Stream")  # noqa: S314 - our own answer
+        path = urlsplit(stream.attrib["url"]).path
+        async with server.stream(path, signature=signature(form.format(path))) as phone:
+            await phone.start()
+            await server.sink.wait_for(CallStarted)
+
+
+async def test_a_refused_signature_does_not_use_the_token_up_nor_show_it(logs: list[EventDict]) -> None:
+    async with signing() as server:
+        _, twiml = await server.post("/twilio/voice", VOICE, signature(f"{PUBLIC_URL}/twilio/voice", VOICE))
+        (stream,) = ElementTree.fromstring(twiml).iter("Stream")  # noqa: S314 - our own answer
+        path = urlsplit(stream.attrib["url"]).path
+        assert (await server.refused_stream(path=path, signature="wrong")).status == 403
+        assert path.rpartition("/")[2] not in str(logs)
+        async with server.stream(path, signature=signed_stream(path)) as phone:
+            await phone.start()
+            await server.sink.wait_for(CallStarted)
+
+
+async def test_a_stream_for_which_there_is_no_room_does_not_use_its_token_up() -> None:
+    async with gateway(limits={"max_calls": 1}) as server:
+        path = await server.stream_path()
+        async with server.stream() as phone:
+            await phone.start()
+            assert (await server.refused_stream(path=path)).status == 503
+            await phone.stop()
+            await phone.closed()
+        async with asyncio.timeout(10):
+            while len(server.calls):
+                await server.post("/twilio/status", {})
+        async with server.stream(path) as phone:
+            await phone.start()
+            await server.sink.wait_for(CallStarted, 2)
+
+
+@pytest.mark.parametrize(("choice", "is_accepted"), [("off", True), ("optional", True), ("required", False)])
+async def test_a_stream_without_a_token_is_refused_only_if_one_is_required(choice: str, is_accepted: bool) -> None:
+    async with gateway(twilio={"stream_token": choice}) as server:
+        if is_accepted:
+            async with server.stream() as phone:
+                await phone.start()
+                await server.sink.wait_for(CallStarted)
+        else:
+            assert (await server.refused_stream()).status == 403
+            assert server.sink.events == []
+
+
+async def test_where_tokens_are_off_the_twiml_names_none() -> None:
+    async with gateway(twilio={"stream_token": "off"}) as server:
+        assert await server.stream_path() == "/twilio/stream"
+
+
+async def test_a_voice_request_that_names_no_call_gets_no_token() -> None:
+    async with gateway() as server:
+        (stream,) = (await server.voice({"From": "+15550100"})).iter("Stream")
+        assert urlsplit(stream.attrib["url"]).path == "/twilio/stream"
+
+
+# ── peers that take their time ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_webhook_whose_body_does_not_come_is_given_up() -> None:
+    async with gateway(limits={"handshake_timeout_s": 0.1}) as server:
+        host, port = urlsplit(server.base).hostname, urlsplit(server.base).port
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(b"POST /twilio/voice HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nCall")
+        async with asyncio.timeout(10):
+            assert b"408" in await reader.readline()
+        writer.close()
+
+
+async def test_a_call_that_gets_only_pieces_of_a_message_is_ended_as_one_that_is_silent() -> None:
+    async with gateway(limits={"idle_timeout_s": 0.2}) as server, server.stream() as phone:
+        await phone.start()
+        await server.sink.wait_for(CallStarted)
+        transport = phone.socket.get_extra_info("socket")
+        assert transport is not None
+        beginning = b"\x81\xfe\x40\x00" + b"\0" * 4  # a masked text message of 16 384 bytes, and no more of it
+        os.write(transport.fileno(), beginning)
+        assert await phone.closed() == 1008
+        (ended,) = await server.sink.wait_for(CallEnded)
+        assert ended.reason == "idle_timeout"

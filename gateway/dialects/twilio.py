@@ -12,7 +12,7 @@ States, and the events that each one refuses (`_REFUSED` is this table):
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import Annotated, Any, ClassVar, TypeAlias
 
@@ -39,6 +39,7 @@ MAX_PARAMETER_CHARACTERS = 1000  # name and value; Twilio allows fewer than 500
 # WebSocket close codes, RFC 6455, 7.4.1
 _PROTOCOL_ERROR = 1002
 _UNSUPPORTED_DATA = 1003
+_POLICY_VIOLATION = 1008
 
 _RATE_HZ = 8000
 # Twilio sends audio/x-mulaw only. The others are RFC 3551's and imitators' names for G.711.
@@ -161,12 +162,16 @@ class TwilioDialect:
     Args:
         bidirectional: the stream was opened with `<Connect>`. The wire does not tell, and on any other stream one
             message from us makes Twilio end it (error 31924).
+        is_expected: whether the stream may belong to this call; asked of the start message's CallSid.
     """
 
     name: ClassVar[str] = "twilio"
 
-    def __init__(self, *, bidirectional: bool = False) -> None:
+    def __init__(
+        self, *, bidirectional: bool = False, is_expected: Callable[[str | None], bool] = lambda _call_sid: True
+    ) -> None:
         self._bidirectional = bidirectional
+        self._is_expected = is_expected
         self._state = _State.WAITING
         self._stream_id = ""
         # What media messages may call a declared track; None when they may leave it out.
@@ -229,6 +234,8 @@ class TwilioDialect:
         stream_id = wire.stream_sid or body.stream_sid
         if not stream_id:
             raise DialectError("start without a stream id", code="missing_stream_id", close_code=_PROTOCOL_ERROR)
+        if not self._is_expected(body.call_sid or None):
+            raise DialectError("the stream of another call", code="unexpected_call", close_code=_POLICY_VIOLATION)
         tracks = _tracks(body.tracks)
         parameters = _parameters(body.custom_parameters or {})
         started = StreamStarted(

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -12,10 +13,12 @@ import aiohttp
 from gateway.dialects import twilio_signature
 from gateway.errors import DialectError, UnavailableError
 from gateway.events import Track
+from gateway.stream_tokens import NONCE_BYTES, StreamTokens, derived_key
 
 FRAME_MS = 20
 FRAME_BYTES = 160
 CONNECT_S = 10.0
+TOKEN_S = 60.0
 CLOSE_S = 60.0
 """How long the gateway may take to close the stream after `stop`."""
 
@@ -30,6 +33,7 @@ class TwilioCall:
         audio: mu-law of each track; the shorter one is followed by silence.
         speed: 1 plays in real time, 10 ten times as fast, 0 as fast as it goes.
         auth_token: signs the upgrade as Twilio does.
+        with_token: put a one-time token into the address, as the gateway's own TwiML does; needs `auth_token`.
         parameters: `<Parameter>`s of the stream.
     """
 
@@ -37,6 +41,7 @@ class TwilioCall:
     audio: Mapping[Track, bytes]
     speed: float = 1.0
     auth_token: str | None = None
+    with_token: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -58,13 +63,16 @@ async def place(call: TwilioCall, *, on_progress: Callable[[float], None] | None
         UnavailableError: not reached, or the upgrade was refused (`code` is `refused_401` and the like).
         DialectError: the gateway closed the stream before its end.
     """
-    headers = {}
+    call_sid = f"CA{secrets.token_hex(16)}"
+    url, headers = call.url, {}
     if call.auth_token is not None:
-        headers["X-Twilio-Signature"] = twilio_signature.compute(call.auth_token, call.url)
+        if call.with_token:
+            url += "/" + _stream_token(call.auth_token, call_sid)
+        headers["X-Twilio-Signature"] = twilio_signature.compute(call.auth_token, url)
     timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         try:
-            socket = await session.ws_connect(call.url, headers=headers, compress=0, autoping=True)
+            socket = await session.ws_connect(url, headers=headers, compress=0, autoping=True)
         except aiohttp.WSServerHandshakeError as error:
             raise UnavailableError(
                 f"the gateway refused the stream: HTTP {error.status}", code=f"refused_{error.status}"
@@ -72,13 +80,21 @@ async def place(call: TwilioCall, *, on_progress: Callable[[float], None] | None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnavailableError(f"the gateway was not reached: {type(error).__name__}") from None
         async with socket:
-            return await _play(call, socket, on_progress)
+            return await _play(call, socket, call_sid, on_progress)
+
+
+def _stream_token(auth_token: str, call_sid: str) -> str:
+    tokens = StreamTokens(derived_key(auth_token), TOKEN_S)
+    return tokens.issue(call_sid, time.time(), secrets.token_bytes(NONCE_BYTES))
 
 
 async def _play(
-    call: TwilioCall, socket: aiohttp.ClientWebSocketResponse, on_progress: Callable[[float], None] | None
+    call: TwilioCall,
+    socket: aiohttp.ClientWebSocketResponse,
+    call_sid: str,
+    on_progress: Callable[[float], None] | None,
 ) -> Played:
-    call_sid, stream_sid = f"CA{secrets.token_hex(16)}", f"MZ{secrets.token_hex(16)}"
+    stream_sid = f"MZ{secrets.token_hex(16)}"
     played: Played | None = None
     async with asyncio.TaskGroup() as tasks:
         closed = tasks.create_task(_wait_for_close(socket))

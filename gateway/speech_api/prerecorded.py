@@ -112,7 +112,7 @@ def read_url(body: bytes, order: Order) -> str:
         raise RequestRefused("pulse-pro takes the recording itself, not a URL", code="url_not_served")
     try:
         return msgspec.json.decode(body, type=_Location).url
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise RequestRefused("the JSON body must be an object with a string `url`", code="bad_json") from None
 
 

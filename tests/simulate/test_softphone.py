@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from gateway.errors import DialectError, UnavailableError
 from gateway.events import AudioReceived, StreamStarted, StreamStopped, TelephonyEvent, Track
 from gateway.simulate import softphone
 from gateway.simulate.softphone import TwilioCall
+from gateway.stream_tokens import StreamTokens, derived_key
 
 AUDIO = bytes(range(250)) * 8
 
@@ -28,6 +30,7 @@ class Platformless:
         self.times: list[float] = []
         self.headers: dict[str, str] = {}
         self.url = ""
+        self.token = ""
         self._close_after = close_after
         self._status = status
 
@@ -35,6 +38,7 @@ class Platformless:
         if self._status is not None:
             return web.Response(status=self._status)
         self.headers = dict(request.headers)
+        self.token = request.match_info.get("token", "")
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         async for message in socket:
@@ -57,6 +61,7 @@ async def server(**options: Any) -> AsyncIterator[Platformless]:
     under_test = Platformless(**options)
     app = web.Application()
     app.router.add_get("/stream", under_test.serve)
+    app.router.add_get("/stream/{token}", under_test.serve)
     async with TestServer(app, host="127.0.0.1") as running:
         under_test.url = f"ws://127.0.0.1:{running.port}/stream"
         yield under_test
@@ -112,6 +117,16 @@ async def test_the_upgrade_is_signed_as_twilios_own_library_expects() -> None:
     async with server() as gateway:
         await softphone.place(TwilioCall(url=gateway.url, audio={Track.INBOUND: b""}, auth_token="token"))
     assert RequestValidator("token").validate(gateway.url, {}, gateway.headers["X-Twilio-Signature"])
+
+
+async def test_it_brings_a_one_time_token_that_the_gateway_takes_and_that_the_signature_covers() -> None:
+    async with server() as media:
+        call = TwilioCall(url=media.url, audio={Track.INBOUND: AUDIO}, speed=0, auth_token="secret", with_token=True)
+        played = await softphone.place(call)
+        signature = media.headers["X-Twilio-Signature"]
+    assert RequestValidator("secret").validate(f"{media.url}/{media.token}", {}, signature)
+    admission = StreamTokens(derived_key("secret"), 60).redeem(media.token, time.time())
+    assert admission.is_for(played.call_sid)
 
 
 @pytest.mark.parametrize("speed", [1.0, 4.0])

@@ -270,7 +270,11 @@ async def test_a_url_with_too_much_behind_it_is_too_large(tmp_path: Path) -> Non
         assert (await post(base, UNIFIED, json={"url": f"{elsewhere}/call"})).status == 413
 
 
-@pytest.mark.parametrize("body", [b"", b"x", b"[]", b'{"url":5}', b'{"link":"x"}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"x", b"[]", b'{"url":5}', b'{"link":"x"}', b'{"url":"\xff"}', b'{"x":' + b"[" * 60_000],
+    ids=lambda body: str(body[:20]),
+)
 async def test_json_without_a_url_is_a_400(tmp_path: Path, body: bytes) -> None:
     async with upload_server(tmp_path, RecordingScript()) as base:
         answer = await post(base, data=body, headers={**HEADERS, "Content-Type": "application/json"})
