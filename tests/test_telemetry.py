@@ -1,6 +1,7 @@
 """Logs hide what is personal, and exceptions tell their kind and place only."""
 
 import json
+import logging
 
 import pytest
 import structlog
@@ -10,8 +11,10 @@ from gateway import telemetry
 
 @pytest.fixture(autouse=True)
 def _restore_logging() -> object:
+    handlers = list(logging.getLogger().handlers)
     yield
     structlog.reset_defaults()
+    logging.getLogger().handlers = handlers
 
 
 def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
@@ -46,3 +49,24 @@ def test_an_exception_is_logged_by_kind_and_place_without_its_text(capsys: pytes
 def test_the_metrics_page_is_prometheus_text() -> None:
     telemetry.CALLS.labels("twilio", "completed").inc()
     assert b'gateway_calls_total{dialect="twilio",outcome="completed"}' in telemetry.metrics_page()
+
+
+def test_what_a_library_says_is_one_line_without_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.configure_logging("info", "json")
+    speech = "my card number is"
+    try:
+        raise ValueError(speech)
+    except ValueError:
+        logging.getLogger("some.library").exception("it failed at %s", speech)
+    line = logged(capsys)
+    assert (line["event"], line["level"], line["library"]) == ("library_warned", "error", "some.library")
+    assert (line["exception"], line["pii_text"]) == (["ValueError"], "[hidden]")
+    assert speech not in json.dumps(line)
+    assert capsys.readouterr().err == ""
+
+
+def test_set_up_twice_a_library_is_still_heard_once(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.configure_logging("info", "json")
+    telemetry.configure_logging("info", "json")
+    logging.getLogger("some.library").warning("hello")
+    assert len(capsys.readouterr().out.splitlines()) == 1
