@@ -68,6 +68,7 @@ class Ledger:
         self._timed = 0
         self._tail: tuple[str, ...] = ()
         self._repeated: tuple[str, ...] = ()
+        self._last: Final | None = None
         self._pending: Partial | None = None
         self._pending_start_s: float | None = None
         self._pending_end = 0
@@ -95,7 +96,7 @@ class Ledger:
         self._provider = provider
         self._clock = clock
         self._recovered_until = recovered_until
-        self._cut = None
+        self._cut = self._last = None
         self._was_cut_into = False
         self._caught_up_from = edge + round(IN_FLIGHT_S * self._rate_hz) if edge > (self.resume or 0) else 0
         start, committed = self.resume or 0, self.committed or 0
@@ -131,8 +132,9 @@ class Ledger:
         """A piece of transcript; the segment that is new in it, if any."""
         complete_at = self._complete_at(final)
         self._pending = None
-        if not final.text:
-            return None
+        if not final.text or (final.words and final == self._last):
+            return None  # some services say a thing twice: the same words at the same time are the same words
+        self._last = final
         self._times_words[self._provider] = bool(final.words)
         if not final.words:
             return self._untimed_words(final, complete_at)

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,27 +12,9 @@ from gateway.config import JournalSettings
 from gateway.events import Track
 from gateway.journal import Journal, live, writer
 from tests.support.faulty_disk import FaultyDisk
-from tests.support.journalled_calls import CHUNK, Line, audio_of, files, kept_in, put, sound, stream_end, until
+from tests.support.journalled_calls import CHUNK, NEVER_S, Line, audio_of, files, kept_in, put, sound, stream_end, until
 
-NEVER_S = 3600.0
 RECORD = CHUNK + 40
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "journal"
-
-
-@pytest.fixture
-def disk() -> FaultyDisk:
-    return FaultyDisk()
-
-
-@pytest.fixture
-async def journal(folder: Path, disk: FaultyDisk) -> AsyncIterator[Journal]:
-    """One that writes only when it is told to."""
-    async with Journal(folder, JournalSettings(), disk=disk, tick_s=NEVER_S) as opened:
-        yield opened
 
 
 def missed_s() -> float:

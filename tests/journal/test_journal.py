@@ -2,7 +2,6 @@
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from gateway.journal import Journal
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.journalled_calls import (
     CHUNK,
+    NEVER_S,
     Line,
     audio_of,
     chunk,
@@ -28,25 +28,6 @@ from tests.support.journalled_calls import (
     stream_end,
     until,
 )
-
-NEVER_S = 3600.0
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "journal"
-
-
-@pytest.fixture
-def disk() -> FaultyDisk:
-    return FaultyDisk()
-
-
-@pytest.fixture
-async def journal(folder: Path, disk: FaultyDisk) -> AsyncIterator[Journal]:
-    """One that writes only when it is told to."""
-    async with Journal(folder, JournalSettings(), disk=disk, tick_s=NEVER_S) as opened:
-        yield opened
 
 
 def mode(path: Path) -> int:

@@ -203,6 +203,16 @@ def test_a_partial_shows_no_word_of_the_overlap() -> None:
     assert account.ledger.partial(Partial(text="hello", start_s=0.1, words=words[:1])) is None
 
 
+def test_a_final_that_is_said_twice_is_told_once() -> None:
+    account = Account()
+    account.open()
+    account.send(5.0)
+    said = final(word("hello", 1.0, 1.5))
+    assert account.ledger.final(said) is not None
+    assert account.ledger.final(said) is None
+    assert account.ledger.final(final(word("hello", 2.0, 2.5))) is not None
+
+
 def test_a_partial_settles_nothing_because_the_final_before_it_may_be_late() -> None:
     account = Account()
     account.open()

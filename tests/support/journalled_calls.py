@@ -15,6 +15,8 @@ from telephony_codecs.formats import AudioFormat
 MULAW = AudioFormat.parse("mulaw-8000")
 CHUNK = 800
 DEADLINE_S = 10.0
+NEVER_S = 3600.0
+"""Between two looks of a journal that is to write only when it is told to."""
 
 
 def header(call_id: str = "call_1", *, started_at: float = 0.0, audio: str = "mulaw-8000") -> CallHeader:
