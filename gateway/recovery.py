@@ -45,8 +45,9 @@ from telephony_codecs.formats import AudioFormat
 
 log = structlog.get_logger()
 
-AT_ONCE = 4
-"""Calls that are transcribed at the same time; calls in progress need the recognisers, too."""
+AT_ONCE, AT_ONCE_HERE = 8, 2
+"""Calls that are transcribed at the same time, by speech services and by the engine of this machine, which calls in
+progress need, too."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 _PAGE = 1000
 _HOUR_S = 3600.0
@@ -96,7 +97,8 @@ class Recovery:
         self._draw = draw
         self._tasks = asyncio.TaskGroup()
         self._waiting: dict[KeptCall, asyncio.Task[None]] = {}
-        self._places = asyncio.Semaphore(AT_ONCE)
+        is_here = stt.profiles[stt.recovery_profile or stt.default].kind == "local"
+        self._places = asyncio.Semaphore(AT_ONCE_HERE if is_here else AT_ONCE)
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
