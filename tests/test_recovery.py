@@ -36,6 +36,7 @@ from gateway.recovery import Recovery
 from gateway.stt.outages import Outages
 from telephony_codecs.formats import AudioFormat
 from tests.support import call_events
+from tests.support.batch_server import batch_server
 from tests.support.phone import line
 from tests.support.pulse_server import PulseServer, read_content, recognise, refuse
 from tests.support.scripted_recognizer import ScriptedRecognizer, ScriptedRecognizers
@@ -486,6 +487,25 @@ async def test_a_recogniser_that_is_down_for_the_whole_call_costs_no_word(tmp_pa
     assert all(recovered for _, _, recovered in spoken(events))
     assert events[-1]["data"]["complete"] is True
     assert (events[-1]["data"]["outcome"], events[-1]["data"]["reason"]) == ("completed", "stop")
+
+
+async def test_a_batch_service_hears_the_call_that_no_live_one_did(tmp_path: Path) -> None:
+    async with PulseServer(refuse(503)) as vendor, batch_server() as service, Receiver() as receiver:
+        stt = heard_by(vendor)
+        stt["profiles"]["whole"] = {"kind": "pulse-batch", "url": service.url}
+        environ = {
+            "GATEWAY_STT": {**stt, "drain_s": 0.1, "recovery_profile": "whole"},
+            "GATEWAY_WEBHOOK": posted_to(receiver),
+        }
+        async with GatewayProcess(tmp_path, **environ) as served, phone(await served.stream_url()) as caller:
+            await caller.start()
+            await caller.media(60)
+            await caller.stop()
+            events = await until_ended(receiver)
+    (request,) = service.requests
+    assert request.body[:4] == b"RIFF"
+    assert spoken(events) == [("Call me back.", 0.1, True)]
+    assert events[-1]["data"]["complete"] is True
 
 
 @pytest.mark.parametrize("signals", [1, 2])
