@@ -9,14 +9,6 @@ import structlog
 from gateway import telemetry
 
 
-@pytest.fixture(autouse=True)
-def _restore_logging() -> object:
-    handlers = list(logging.getLogger().handlers)
-    yield
-    structlog.reset_defaults()
-    logging.getLogger().handlers = handlers
-
-
 def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     line: dict[str, object] = json.loads(capsys.readouterr().out.splitlines()[-1])
     return line
