@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
-from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType
 
 from gateway import telemetry
 from gateway.dialects.base import Dialect
@@ -31,6 +31,7 @@ from gateway.events import (
     UnknownMessage,
 )
 from gateway.journal import CallHeader, KeptCall
+from gateway.media_socket import MediaSocket
 from gateway.reporter import CallReporter
 from gateway.rooms import Rooms
 from gateway.tracks import CallTracks
@@ -65,7 +66,7 @@ class Call:
         rooms: behind it.
     """
 
-    def __init__(self, *, call_id: str, dialect: Dialect, socket: web.WebSocketResponse, rooms: Rooms) -> None:
+    def __init__(self, *, call_id: str, dialect: Dialect, socket: MediaSocket, rooms: Rooms) -> None:
         self.call_id = call_id
         self._dialect = dialect
         self._socket = socket
@@ -133,6 +134,7 @@ class Call:
             watch = tasks.create_task(self._watch(), name="watch")
             end = await self._read_until_stopped(tasks)
             watch.cancel()
+            self._socket.keep()
             # The platform's answer to our close frame must delay no last word.
             background.create_task(self._close_socket(end.close_code), name="close")
             await self._tracks.finish()
@@ -210,10 +212,20 @@ class Call:
                 elif (end := await self._handle(event, tasks)) is not None:
                     return end
 
+    def _follow(self, data: str | bytes) -> bool:
+        """Take a message on the spot if it is audio that follows on, as nearly all are; else `_read` gets it."""
+        frame = self._dialect.audio(data)
+        if frame is None or not self._tracks.follow(frame):
+            return False
+        self._messages += 1
+        self._errors = 0
+        return True
+
     async def _handle(self, event: TelephonyEvent, tasks: asyncio.TaskGroup) -> _End | None:
         match event:
             case StreamStarted():
                 await self._start(event, tasks)
+                self._socket.hand_over(self._follow, self._tracks.missing_s)
             case DigitPressed():
                 await self._report.digit(event, self._tracks.duration_s)
             case StreamStopped():

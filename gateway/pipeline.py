@@ -10,24 +10,56 @@ from gateway.transcript.assembler import Transcript
 
 
 class TrackPipeline:
-    """One track of one call. `audio_s` arrived, `lost_s` never did, `untranscribed_s` met no recogniser."""
+    """One track of one call. `lost_s` of its audio never arrived, `untranscribed_s` met no recogniser."""
 
     def __init__(self, track: Track, started: StreamStarted, session: TrackSession, tape: Tape, chunk_ms: int) -> None:
         self.track = track
         self.session = session
         self._tape = tape
-        self.audio_s = self.lost_s = self.untranscribed_s = 0.0
+        self.lost_s = self.untranscribed_s = 0.0
+        self._audio_bytes = 0
         self._format = started.format
-        chunk_bytes = started.format.rate_hz * chunk_ms // 1000 * started.format.bytes_per_sample
-        self._joiner = Joiner(chunk_bytes, started.format.bytes_per_sample)
+        self._bytes_per_s = started.format.rate_hz * started.format.bytes_per_sample
+        self._chunk_bytes = started.format.rate_hz * chunk_ms // 1000 * started.format.bytes_per_sample
+        self._joiner = Joiner(self._chunk_bytes, started.format.bytes_per_sample)
         self._timeline: Timeline | None = None
 
     def receive(self, frame: AudioReceived, origin_ms: int) -> list[Gap]:
         """Take one frame; returns the gaps that showed."""
         if self._timeline is None:
             self._timeline = Timeline(self._format, origin_ms=origin_ms)
-        self.audio_s += self._format.samples(frame.payload) / self._format.rate_hz
+        self._audio_bytes += len(frame.payload)
         return self._pass_on(self._timeline.receive(frame))
+
+    def follow(self, frame: AudioReceived) -> bool | None:
+        """
+        Take one frame that follows on the last one.
+
+        Returns:
+            None: it does not, and nothing has changed; else whether a chunk is complete, which is then to be `cut`.
+        """
+        timeline = self._timeline
+        if timeline is None:
+            return None
+        position = timeline.position
+        if not timeline.follow(frame):
+            return None
+        self._audio_bytes += len(frame.payload)
+        return self._joiner.extend(position, frame.payload)
+
+    def cut(self) -> None:
+        """The chunk under way goes to the recogniser as it is; there must be one."""
+        self.session.feed(self._joiner.take())
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the chunk under way."""
+        return self._joiner.held_bytes
+
+    @property
+    def missing_s(self) -> float:
+        """Audio until the chunk under way is complete."""
+        return (self._chunk_bytes - self._joiner.held_bytes) / self._bytes_per_s
 
     def finish(self) -> list[Gap]:
         """The stream is over: everything that is held goes to the recogniser."""
@@ -40,6 +72,11 @@ class TrackPipeline:
     def release(self) -> None:
         """The call is over: nothing is held any more."""
         self._tape.release()
+
+    @property
+    def audio_s(self) -> float:
+        """Audio that arrived."""
+        return self._audio_bytes / self._bytes_per_s
 
     @property
     def position(self) -> int:

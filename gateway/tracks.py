@@ -43,9 +43,11 @@ class CallTracks:
         self._unheard: dict[Track, Unheard] = {}
         self._journal: CallJournal | None = None
         self._origin_ms: int | None = None
+        self._chunk_s = 0.0
 
     def start(self, started: StreamStarted, header: CallHeader, tasks: asyncio.TaskGroup) -> None:
         """Begin to journal and to listen; the sessions are tasks of this group."""
+        self._chunk_s = self._rooms.stt.profiles[header.profile].chunk_ms / 1000
         tapes = {track: self._make_tape(started) for track in started.tracks}
         if self._rooms.journal is not None:
             self._journal = self._rooms.journal.begin(header, tapes)
@@ -58,6 +60,36 @@ class CallTracks:
         if self._origin_ms is None:
             self._origin_ms = frame.offset_ms or 0
         return self._pipelines[frame.track].receive(frame, self._origin_ms)
+
+    def follow(self, frame: AudioReceived) -> bool:
+        """
+        The short way of a frame that follows on the last one of its track, as nearly all do.
+
+        Returns:
+            False: it does not, nothing has changed, and `receive` has to take it.
+        """
+        pipeline = self._pipelines[frame.track]
+        is_complete = pipeline.follow(frame)
+        if is_complete is None:
+            return False
+        if is_complete:
+            self._cut(pipeline)
+        return True
+
+    def _cut(self, complete: TrackPipeline) -> None:
+        """
+        Pass a chunk on, and with it what the other track has, if that is half a chunk at least.
+
+        So the chunks of both tracks are complete at the same time, and the socket is looked at once for both.
+        """
+        complete.cut()
+        for other in self._pipelines.values():
+            if other is not complete and 2 * other.missing_s <= self._chunk_s:
+                other.cut()
+
+    def missing_s(self) -> float:
+        """Audio until the next chunk of any track is complete."""
+        return min([each.missing_s for each in self._pipelines.values()])
 
     async def report_lost(self, track: Track, gaps: list[Gap]) -> None:
         """Say that this audio never arrived."""

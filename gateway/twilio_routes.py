@@ -21,6 +21,7 @@ from gateway.dialects import twilio_signature, twiml
 from gateway.dialects.twilio import TwilioDialect
 from gateway.dialects.twilio_signature import BODY_PARAMETER, is_body_intact
 from gateway.errors import CapacityError
+from gateway.media_socket import MediaSocket
 from gateway.rooms import Rooms
 from gateway.stream_tokens import KEY_BYTES, NONCE_BYTES, StreamTokens, TokenRefused, derived_key
 
@@ -117,11 +118,9 @@ class TwilioRoutes:
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """A media stream: one call from upgrade to end."""
         self._verify(request, (), websocket=True)
-        socket = _StreamSocket(
-            compress=False,
-            decode_text=False,
-            heartbeat=HEARTBEAT_S,
-            max_msg_size=self._settings.limits.max_message_kb * 1024,
+        socket = MediaSocket(
+            heartbeat_s=HEARTBEAT_S,
+            max_message_bytes=self._settings.limits.max_message_kb * 1024,
         )
         if not socket.can_prepare(request):
             # Tunnels and proxies that do not know WebSockets take away what makes a request an upgrade.
@@ -228,19 +227,6 @@ class TwilioRoutes:
         if not _HOST.fullmatch(request.host):
             raise web.HTTPBadRequest(text="Host is not an address")
         return f"{request.scheme}://{request.host}"
-
-
-class _StreamSocket(web.WebSocketResponse):
-    """
-    A socket that is let go of as soon as it is closed.
-
-    aiohttp (3.14.0 to 3.14.5 at least, since its pull request 12030) takes the peer's half of the closing for a sign of
-    life and sets its heartbeat again: the timer would hold the socket, and 10 kB with it, for 30 s.
-    """
-
-    def _on_data_received(self) -> None:
-        if not self.closed:
-            super()._on_data_received()
 
 
 def _without_secrets(url: str) -> str:

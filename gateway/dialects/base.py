@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from gateway.events import TelephonyEvent
+from gateway.events import AudioReceived, TelephonyEvent
 
 
 class Dialect(Protocol):
@@ -29,6 +29,14 @@ class Dialect(Protocol):
 
         Raises:
             DialectError: it is not what the protocol allows. Nothing else is ever raised.
+        """
+
+    def audio(self, message: str | bytes) -> AudioReceived | None:
+        """
+        The short way for what nearly every message is: one frame of audio, and nothing wrong with it.
+
+        Returns:
+            None: it is something else, and `receive` has to see it; the dialect is as it was.
         """
 
     def play(self, payload: bytes) -> list[str | bytes]:

@@ -203,8 +203,29 @@ class TwilioDialect:
             case _Stop():
                 return [self._stop(wire)]
 
+    def audio(self, message: str | bytes) -> AudioReceived | None:
+        try:
+            wire: _Wire = _decode(message)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return None
+        if not isinstance(wire, _Media) or self._state is not _State.STREAMING:
+            return None
+        body = wire.media
+        if body is None or (wire.stream_sid and wire.stream_sid != self._stream_id):
+            return None
+        track = self._tracks.get(body.track)
+        payload = body.payload
+        if track is None or not 0 < len(payload) <= MAX_PAYLOAD_BYTES:
+            return None
+        return AudioReceived(
+            track=track,
+            payload=payload,
+            chunk=body.chunk,
+            sequence=wire.sequence_number,
+            offset_ms=body.timestamp,
+        )
+
     def _audio(self, wire: _Media) -> list[TelephonyEvent]:
-        """The hot path: 50 times a second and track."""
         if self._state is not _State.STREAMING:
             self._check_order("media")
         self._check_stream(wire.stream_sid)

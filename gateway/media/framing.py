@@ -21,20 +21,39 @@ class Joiner:
         """Take one stretch; returns the chunks that it completed, mostly none."""
         done: list[Stretch] = []
         if self._size and stretch.position != self._start + self._size // self._bytes_per_sample:
-            done.append(self._take())
+            done.append(self.take())
         if not self._size:
             self._start = stretch.position
         self._parts.append(stretch.payload)
         self._size += len(stretch.payload)
         if self._size >= self._chunk_bytes:
-            done.append(self._take())
+            done.append(self.take())
         return done
+
+    def extend(self, position: int, payload: bytes) -> bool:
+        """
+        Take audio that follows on whatever came before; returns whether a chunk is complete, which is then to be taken.
+
+        Args:
+            position: of its first sample.
+        """
+        if not self._size:
+            self._start = position
+        self._parts.append(payload)
+        self._size += len(payload)
+        return self._size >= self._chunk_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """What the chunk under way holds."""
+        return self._size
 
     def flush(self) -> list[Stretch]:
         """The incomplete chunk, if there is one."""
-        return [self._take()] if self._size else []
+        return [self.take()] if self._size else []
 
-    def _take(self) -> Stretch:
+    def take(self) -> Stretch:
+        """What is held, complete or not; there must be something."""
         payload = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._size = 0

@@ -87,6 +87,8 @@ class Timeline:
         self._format = audio_format
         self._origin_ms = origin_ms
         self._per_ms = audio_format.rate_hz / 1000
+        self._bytes_per_sample = audio_format.bytes_per_sample
+        self._tolerance = TOLERANCE_MS * self._per_ms
         self._max_fill = int(max_fill_s * audio_format.rate_hz)
         self._next_chunk: int | None = None
         self._waiting: dict[int, AudioReceived] = {}
@@ -108,6 +110,25 @@ class Timeline:
             self._waiting[chunk] = frame
             return self._release()
         return self._went_back(frame, chunk)
+
+    def follow(self, frame: AudioReceived) -> bool:
+        """
+        The short way for what nearly every frame is: the one that was expected, where it was expected.
+
+        Returns:
+            Whether it was placed at `position`, which then lies behind it; if not, nothing has changed, and `receive`
+            has to see it.
+        """
+        if frame.chunk != self._next_chunk or self._waiting or self._newcomer is not None or not self._begun:
+            return False
+        if frame.offset_ms is not None:
+            ahead = (frame.offset_ms - self._origin_ms) * self._per_ms - self.position
+            if not -self._tolerance < ahead < self._tolerance:
+                return False
+        if frame.chunk is not None:
+            self._next_chunk = frame.chunk + 1
+        self.position += len(frame.payload) // self._bytes_per_sample
+        return True
 
     def flush(self) -> list[Piece]:
         """Place what still waits; the stream is over."""
@@ -138,9 +159,9 @@ class Timeline:
                 pieces += self._leave_hole((frame.chunk - self._next_chunk) * samples, hole)
         elif abs(ahead) > MAX_JUMP_S * self._format.rate_hz or ahead < -RESTART_S * self._format.rate_hz:
             self._take_clock_anew(frame)
-        elif ahead > TOLERANCE_MS * self._per_ms:
+        elif ahead > self._tolerance:
             pieces += self._leave_hole(ahead, hole)
-        elif frame.chunk is None and -ahead >= max(samples, TOLERANCE_MS * self._per_ms):
+        elif frame.chunk is None and -ahead >= max(samples, self._tolerance):
             return [Discarded("late")]
         if frame.chunk is not None:
             self._next_chunk = frame.chunk + 1
@@ -160,7 +181,7 @@ class Timeline:
 
     def _went_back(self, frame: AudioReceived, chunk: int) -> list[Piece]:
         ahead = self._ahead(frame)
-        if ahead is not None and ahead >= -TOLERANCE_MS * self._per_ms:
+        if ahead is not None and ahead >= -self._tolerance:
             return self._release(force=True) + self._place(frame, GapKind.LOST)  # only the counter began anew
         far = RESTART_S * self._format.rate_hz
         if (ahead is not None and ahead < -far) or (ahead is None and chunk <= 1):

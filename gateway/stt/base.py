@@ -8,7 +8,7 @@ not share code; they share this shape.
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gateway.events import RecognizerEvent, RecognizerRequest, RecordingRequest, RecordingTranscript
 from gateway.media.timeline import Stretch
@@ -37,6 +37,22 @@ class Recognizer(Protocol):
 
     def events(self) -> AsyncIterator[RecognizerEvent]:
         """What the engine says, in order; ends after `Finished`. To be iterated by one task only."""
+
+
+@runtime_checkable
+class PromptRecognizer(Recognizer, Protocol):
+    """
+    A recogniser that can mostly be sent audio without waiting: then no task has to be woken for it.
+
+    `send_now` is `send`, and is called only where `is_clear`; not while another method is under way.
+    """
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether audio can be sent at once; if not, `send` waits until it can, or says why it cannot."""
+
+    def send_now(self, audio: bytes) -> None:
+        """Send audio, on the spot."""
 
 
 class Recognizers(Protocol):

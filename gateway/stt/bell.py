@@ -21,6 +21,11 @@ class Bell:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits, and nothing has woken them yet."""
+        return self._waiter is not None and not self._waiter.done()
+
     def wait(self, until: float) -> asyncio.Future[None]:
         """What is done with the next ring, or at a time of the loop's clock; to be awaited at once."""
         self._deadline = until

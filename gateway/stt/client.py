@@ -16,10 +16,12 @@ from dataclasses import dataclass
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
+from websockets.protocol import State
 
 from gateway.config import SttProfile
 from gateway.errors import PeerError, RecognizerProtocolError, RecognizerUnavailable, UnavailableError
 from gateway.events import Finished, RecognizerEvent
+from gateway.stt.frames import Masker
 from gateway.stt.protocol import ClientProtocol, Messages, Presuming, closure, refusal
 from gateway.telemetry import STT_BAD_MESSAGES, STT_CONNECT_SECONDS, STT_ERRORS, STT_SESSIONS_ACTIVE
 
@@ -28,6 +30,11 @@ log = structlog.get_logger()
 # At debug level the library writes whole messages and the key: it gets a logger of its own that never does.
 _wire_log = logging.getLogger("gateway.stt.wire")
 _wire_log.setLevel(logging.WARNING)
+
+
+_masker = Masker()
+_CLEAR_BYTES = 16384
+"""Audio that may wait in memory before a sender has to; half of what the library lets wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +133,26 @@ class WebSocketRecognizer:
         """Send audio; waits while the vendor reads more slowly than it comes."""
         if audio:  # an empty binary message ends the stream at some vendors
             await self._send(self._protocol.audio(audio))
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the session is open, and nearly all that was sent is on its way."""
+        return (
+            self._failure is None
+            and self._sending_since is None
+            and self._socket.state is State.OPEN
+            and not self._socket.transport.is_closing()
+            and self._socket.transport.get_write_buffer_size() < _CLEAR_BYTES
+        )
+
+    def send_now(self, audio: bytes) -> None:
+        """
+        Send audio past the library's flow control, which `is_clear` stands for.
+
+        Its frames are whole, so they may stand between any two of the library's own.
+        """
+        for message in self._protocol.audio(audio):
+            self._socket.transport.write(_masker.frame(message))
 
     async def finalize(self) -> None:
         """Ask for a final of what was heard so far."""

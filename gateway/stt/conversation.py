@@ -25,7 +25,7 @@ from gateway.events import (
 )
 from gateway.media.tape import Tape
 from gateway.media.timeline import Stretch
-from gateway.stt.base import Recognizer
+from gateway.stt.base import PromptRecognizer, Recognizer
 from gateway.stt.bell import Bell
 from gateway.stt.clock import SessionClock
 from gateway.stt.kinds import Traits
@@ -64,7 +64,8 @@ class Account:
         drain_s: how long to wait for the last final.
 
     Attributes:
-        bell: rung when audio comes, or no more does.
+        bell: rung when there is something to send, or no more comes.
+        on_audio: called when audio has come.
         is_closed: no more comes.
         reached: position up to which any session was sent audio.
         progress_at: when something new was sent or settled.
@@ -77,6 +78,7 @@ class Account:
     emit: Callable[[TrackEvent], Awaitable[None]]
     drain_s: float
     bell: Bell = field(default_factory=Bell)
+    on_audio: Callable[[], None] = field(init=False)
     doubt: Doubt = field(default_factory=Doubt)
     is_closed: bool = False
     reached: int = 0
@@ -84,6 +86,9 @@ class Account:
     _lost: Holes = field(default_factory=Holes)
     _owed: deque[TrackEvent] = field(default_factory=deque)
     _telling: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.on_audio = self.bell.ring
 
     async def tell(self, event: TrackEvent) -> None:
         """Emit an event, and before it what an earlier call was interrupted in; waits its turn."""
@@ -161,6 +166,7 @@ class Conversation:
         self._ledger = account.ledger
         self._line = line
         self._recognizer = recognizer
+        self._prompt = recognizer if isinstance(recognizer, PromptRecognizer) else None
         self._source = source
         self._clock = clock
         self._format = account.tape.format
@@ -206,6 +212,7 @@ class Conversation:
     async def _converse(self) -> GatewayError | None:
         async with asyncio.TaskGroup() as tasks:
             sender = tasks.create_task(self._send(), name=f"stt-send-{self._account.track}")
+            self._account.on_audio = self.follow
             try:
                 async with self._drained:
                     await self._listen()
@@ -216,6 +223,7 @@ class Conversation:
             except (UnavailableError, PeerError) as error:
                 return error
             finally:
+                self._account.on_audio = self._account.bell.ring
                 sender.cancel()
                 self._account.bell.silence()
         if not self._asked_to_end:
@@ -259,6 +267,32 @@ class Conversation:
         except (UnavailableError, PeerError):
             return  # the listener meets the same loss and says why
 
+    def follow(self) -> None:
+        """
+        Audio came: send it on the spot, where the sender only waits for it and nothing else is due.
+
+        That is so for nearly all audio of a call, and saves waking the sender up.
+        """
+        account, prompt = self._account, self._prompt
+        now = self._loop.time()
+        if (
+            prompt is None
+            or not account.bell.is_awaited
+            or now >= self._review_at
+            or not prompt.is_clear
+            or (self._pace is not None and not self._pace.is_ahead(self._chunk_s, now))
+            or (piece := self._source.take()) is None
+        ):
+            account.bell.ring()
+            return
+        samples = self._format.samples(piece.payload)
+        if self._pace is not None:
+            self._pace.wait_s(samples / self._format.rate_hz, now)
+        audio = self._converter.convert(piece.payload)
+        if audio:
+            prompt.send_now(audio)
+        self._note_sent(piece, samples, now, has_audio=bool(audio))
+
     async def _send_piece(self, piece: Stretch, now: float) -> None:
         samples = self._format.samples(piece.payload)
         if self._pace is not None:
@@ -267,9 +301,12 @@ class Conversation:
                 await asyncio.sleep(wait_s)
         audio = self._converter.convert(piece.payload)
         if audio:  # an empty message ends the stream at some vendors
-            if self._first_audio_at is None:
-                self._first_audio_at = now
             await self._recognizer.send(audio)
+        self._note_sent(piece, samples, now, has_audio=bool(audio))
+
+    def _note_sent(self, piece: Stretch, samples: int, now: float, *, has_audio: bool) -> None:
+        if has_audio and self._first_audio_at is None:
+            self._first_audio_at = now
         end = piece.position + samples
         self._clock.sent(piece.position, samples)
         self._liveness.sent(piece.payload, samples)

@@ -114,7 +114,7 @@ class TrackSession:
             self._holes.add(tape.end or 0, chunk.position)
             self._ledger.begin(chunk.position)
         tape.append(chunk)
-        self._account.bell.ring()
+        self._account.on_audio()
 
     def close(self) -> None:
         """No more audio comes."""

@@ -44,3 +44,19 @@ def test_joining_loses_and_adds_nothing(payloads: list[bytes]) -> None:
     chunks += joiner.flush()
     assert b"".join(chunk.payload for chunk in chunks) == b"".join(payloads)
     assert all(len(chunk.payload) >= 800 for chunk in chunks[:-1])
+
+
+def test_audio_that_follows_on_needs_no_stretch_of_its_own() -> None:
+    joiner = Joiner(480, 1)
+    assert [joiner.extend(number * 160, bytes([number]) * 160) for number in range(3)] == [False, False, True]
+    assert joiner.held_bytes == 480
+    chunk = joiner.take()
+    assert (chunk.position, chunk.payload) == (0, bytes(160) + bytes([1]) * 160 + bytes([2]) * 160)
+    assert joiner.held_bytes == 0
+
+
+def test_both_ways_fill_the_same_chunk() -> None:
+    joiner = Joiner(320, 1)
+    assert joiner.add(Stretch(1000, bytes(160))) == []
+    assert joiner.extend(1160, bytes(160))
+    assert joiner.take().position == 1000

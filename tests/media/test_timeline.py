@@ -247,3 +247,49 @@ def test_whatever_the_counters_say_positions_never_shrink(story: list[tuple[int 
         reached = timeline.position
     pieces += timeline.flush()
     assert_continuous(pieces)
+
+
+# ── The short way ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+ODD_FRAMES = st.builds(
+    frame,
+    st.one_of(st.none(), st.integers(0, 12)),
+    st.one_of(st.none(), st.integers(0, 12).map(lambda number: number * 20), st.integers(0, 400)),
+)
+
+
+@given(st.lists(ODD_FRAMES, max_size=40), st.integers(0, 40))
+def test_the_short_way_takes_only_frames_that_the_long_way_would_have_placed_alike(
+    odd: list[AudioReceived], regular_count: int
+) -> None:
+    frames = numbered(regular_count) + odd
+    long, mixed = Timeline(MULAW), Timeline(MULAW)
+    for each in frames:
+        expected = long.receive(each)
+        before = mixed.position
+        if mixed.follow(each):
+            assert expected == [Stretch(before, each.payload)]
+        else:
+            assert mixed.receive(each) == expected
+        assert mixed.position == long.position
+    assert mixed.flush() == long.flush()
+
+
+def test_nearly_all_frames_of_a_good_line_go_the_short_way() -> None:
+    timeline = Timeline(MULAW)
+    frames = numbered(100)
+    timeline.receive(frames[0])
+    assert all(timeline.follow(each) for each in frames[1:])
+
+
+def test_frames_of_a_sender_that_counts_nothing_go_the_short_way_too() -> None:
+    timeline = Timeline(MULAW)
+    timeline.receive(frame(None, None))
+    assert all(timeline.follow(frame(None, None)) for _ in range(10))
+
+
+def test_the_first_frame_goes_the_long_way() -> None:
+    timeline = Timeline(MULAW)
+    assert not timeline.follow(frame(None, 0))
+    assert timeline.position == 0

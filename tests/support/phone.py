@@ -18,6 +18,7 @@ from gateway.config import LimitSettings, SttSettings
 from gateway.dialects.twilio import TwilioDialect
 from gateway.events import CallEvent, TranscriptPartial
 from gateway.media.tape import Budget
+from gateway.media_socket import MediaSocket
 from gateway.rooms import Rooms
 from tests.support.scripted_recognizer import ScriptedRecognizers
 
@@ -146,9 +147,7 @@ class Line:
             yield self
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse(
-            compress=False, decode_text=False, max_msg_size=self.rooms.limits.max_message_kb * 1024
-        )
+        socket = MediaSocket(heartbeat_s=20.0, max_message_bytes=self.rooms.limits.max_message_kb * 1024)
         await socket.prepare(request)
         call = Call(
             call_id=f"call_{next(self._numbers)}",

@@ -95,12 +95,27 @@ class ScriptedRecognizer:
             self._changed.notify_all()
 
 
+class PromptScriptedRecognizer(ScriptedRecognizer):
+    """One that can be sent audio without waiting, while `is_clear`; its `calls` have `send_now`."""
+
+    is_clear = True
+
+    def send_now(self, audio: bytes) -> None:
+        assert audio, "never empty"
+        assert self.is_clear
+        self.audio += audio
+        self.sent_at.append((asyncio.get_running_loop().time(), len(audio)))
+        self.calls.append("send_now")
+        self.say(*self._owner.on_audio(self, audio))
+
+
 class ScriptedRecognizers:
     """
     Opens scripted sessions.
 
     Args:
         format: in which it wants its audio; None: as it comes.
+        session: what it opens.
         on_audio, on_finalize, on_end: what a session says to these.
 
     Attributes:
@@ -115,6 +130,7 @@ class ScriptedRecognizers:
         self,
         *,
         format: AudioFormat | None = None,  # noqa: A002 - the seam's own word
+        session: type[ScriptedRecognizer] = ScriptedRecognizer,
         on_audio: Callable[[ScriptedRecognizer, bytes], Iterable[RecognizerEvent]] = lambda _session, _audio: (),
         on_finalize: Callable[[ScriptedRecognizer], Iterable[RecognizerEvent]] = (
             lambda _session: (Final(text="", from_finalize=True),)
@@ -122,6 +138,7 @@ class ScriptedRecognizers:
         on_end: Callable[[ScriptedRecognizer], Iterable[RecognizerEvent]] = lambda _session: (Finished(),),
     ) -> None:
         self._format = format
+        self._session = session
         self._opened = asyncio.Condition()
         self.on_audio = on_audio
         self.on_finalize = on_finalize
@@ -142,7 +159,7 @@ class ScriptedRecognizers:
         await self.opens.wait()
         if refusal := self.refusal or self.refusals.get(profile):
             raise refusal
-        session = ScriptedRecognizer(self, profile, request)
+        session = self._session(self, profile, request)
         self.sessions.append(session)
         async with self._opened:
             self._opened.notify_all()

@@ -1,0 +1,198 @@
+"""
+The WebSocket of a media stream: aiohttp's, made cheap to listen to.
+
+Most of what a frame of audio costs is waking up for it: a turn of the event loop, a read, a switch to the task that
+waits for the message. Here the transport of a stream that has begun is paused, and the socket is read once per chunk of
+audio (`media.rhythm`), with one system call and no poll; aiohttp's own parser takes it from there. Each message is
+offered to the call on the spot, without a task switch; what the call declines waits for `receive` as ever, and so does
+all that comes after it until that is done.
+
+Where bytes cannot be read past the transport (TLS, Windows), it stays in charge, and only the second half applies.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+
+from aiohttp import WSMsgType, web
+from aiohttp._websocket.models import WSMessage, WSMessageTextBytes
+from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
+from aiohttp._websocket.writer import WebSocketWriter
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.media.rhythm import Rhythm
+
+READ_BYTES = 16384
+SIGN_OF_LIFE_S = 1.0
+"""How often what comes is noted as a sign of life; the heartbeat counts in tens of seconds."""
+PAUSED_S = 0.02
+_QUEUE_BYTES = 65536
+
+Take = Callable[[str | bytes], bool]
+
+
+class MediaSocket(web.WebSocketResponse):
+    """
+    A server's WebSocket for one media stream; text messages are given as bytes.
+
+    Args:
+        heartbeat_s: interval of pings.
+        max_message_bytes: largest message.
+    """
+
+    def __init__(self, *, heartbeat_s: float, max_message_bytes: int) -> None:
+        super().__init__(compress=False, decode_text=False, heartbeat=heartbeat_s, max_msg_size=max_message_bytes)
+        self._polling: _Polling | None = None
+        self._lived_at = float("-inf")
+
+    def hand_over(self, take: Take, missing_s: Callable[[], float]) -> None:
+        """
+        From now on offer each text and binary message to `take` as it comes.
+
+        Args:
+            take: tells whether it has taken the message.
+            missing_s: audio until a chunk is complete, which is when to read next.
+
+        What `take` raises, `receive` raises.
+        """
+        assert isinstance(self._reader, _Queue), "only after prepare()"
+        self._reader.take = take
+        protocol = self._reader.protocol
+        if (descriptor := _readable(protocol)) is not None:
+            self._polling = _Polling(protocol, descriptor, missing_s)
+
+    def keep(self) -> None:
+        """From now on all messages wait for `receive`."""
+        if isinstance(self._reader, _Queue):
+            self._reader.take = None
+        if self._polling is not None:
+            self._polling.stop()
+            self._polling = None
+
+    async def receive(self, timeout: float | None = None) -> WSMessage:
+        """As aiohttp's; raises what `take` raised."""
+        message = await super().receive(timeout)
+        if isinstance(self._reader, _Queue) and self._reader.failure is not None:
+            raise self._reader.failure
+        return message
+
+    def _post_start(self, request: web.BaseRequest, protocol: str | None, writer: WebSocketWriter) -> None:
+        """As in aiohttp 3.14, but for the queue, which is ours."""
+        assert self._loop is not None
+        self._ws_protocol = protocol
+        self._writer = writer
+        self._reset_heartbeat()
+        self._reader = _Queue(request.protocol, _QUEUE_BYTES, loop=self._loop)
+        self._parser = WebSocketReader(self._reader, self._max_msg_size, compress=False, decode_text=False)
+        request.protocol.set_parser(self._parser, data_received_cb=self._on_data_received)
+        request.protocol.keep_alive(False)
+
+    def _on_data_received(self) -> None:
+        """
+        Something came: a sign of life.
+
+        aiohttp (3.14.0 to 3.14.5 at least, since its pull request 12030) also takes the peer's half of the closing for
+        one and sets its heartbeat again: the timer would hold the socket, and 10 kB with it, for 30 s.
+        """
+        assert self._loop is not None
+        now = self._loop.time()
+        if now >= self._lived_at + SIGN_OF_LIFE_S and not self.closed:
+            self._lived_at = now
+            super()._on_data_received()
+
+
+class _Queue(WebSocketDataQueue):
+    """Messages that wait for `receive`: those that nobody took on the way, and those behind them."""
+
+    def __init__(self, protocol: RequestHandler, limit: int, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(protocol, limit, loop=loop)
+        self.protocol = protocol
+        self.take: Take | None = None
+        self.failure: Exception | None = None
+
+    def feed_data(self, data: WSMessage | WSMessageTextBytes, size: int) -> None:
+        kind = data.type
+        if (
+            self.take is None
+            or self._buffer
+            or (kind is not WSMsgType.TEXT and kind is not WSMsgType.BINARY)
+            or not self._offer(data.data)
+        ):
+            super().feed_data(data, size)
+
+    def _offer(self, message: str | bytes) -> bool:
+        assert self.take is not None
+        try:
+            return self.take(message)
+        except Exception as error:  # noqa: BLE001 - an edge: the compiled parser that called us would print it, and go on
+            self.take, self.failure = None, error
+            return False
+
+
+class _Polling:
+    """
+    Reads a socket in the place of its transport, when a chunk is due.
+
+    Args:
+        protocol: gets what is read.
+        descriptor: of the socket.
+        missing_s: see `MediaSocket.hand_over`.
+    """
+
+    def __init__(self, protocol: RequestHandler, descriptor: int, missing_s: Callable[[], float]) -> None:
+        self._protocol = protocol
+        self._descriptor = descriptor
+        self._missing_s = missing_s
+        self._loop = asyncio.get_running_loop()
+        self._rhythm = Rhythm(self._loop.time())
+        assert protocol.transport is not None
+        self._transport = protocol.transport
+        self._transport.pause_reading()
+        self._timer = self._loop.call_soon(self._look)
+
+    def stop(self) -> None:
+        """Let the transport read again."""
+        self._timer.cancel()
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _look(self) -> None:
+        if self._transport.is_closing():
+            return  # its number may soon be another socket's
+        if self._protocol._reading_paused:  # too much waits for `receive`
+            self._timer = self._loop.call_later(PAUSED_S, self._look)
+            return
+        if self._transport.is_reading():  # aiohttp let it, when that was over
+            self._transport.pause_reading()
+        before_s = self._missing_s()
+        try:
+            data = os.read(self._descriptor, READ_BYTES)
+        except BlockingIOError:
+            missing_s, is_complete = before_s, False
+        except OSError:
+            self.stop()  # the transport finds out what it is, and tells whoever needs to know
+            return
+        else:
+            if not data:
+                self.stop()
+                return
+            self._protocol.data_received(data)
+            if len(data) == READ_BYTES:
+                self._timer = self._loop.call_soon(self._look)
+                return
+            missing_s = self._missing_s()
+            is_complete = missing_s >= before_s
+        due = self._rhythm.next(self._loop.time(), missing_s, is_complete=is_complete)
+        self._timer = self._loop.call_at(due, self._look)
+
+
+def _readable(protocol: RequestHandler) -> int | None:
+    """The number of a socket whose bytes are the stream's; None: only the transport can read them."""
+    transport = protocol.transport
+    if transport is None or transport.is_closing() or sys.platform == "win32":
+        return None
+    if transport.get_extra_info("sslcontext") is not None:
+        return None
+    number: int = transport.get_extra_info("socket").fileno()
+    return number

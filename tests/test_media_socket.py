@@ -1,0 +1,201 @@
+"""The socket of a media stream, on real sockets: every message once and in order, whoever takes it, whoever reads."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import WebSocketError, WSMsgType, web
+
+from gateway.media_socket import MediaSocket, _Queue
+from tests.support.certificates import Authority
+
+DEADLINE_S = 10.0
+MAX_BYTES = 65536
+
+
+class Listener:
+    """
+    What a call does with its socket: takes numbers on the spot, and `receive`s whatever is not one.
+
+    Attributes:
+        heard: numbers, and other messages in capitals, in the order in which they came.
+        taken: how many numbers were taken on the spot.
+        socket: of the stream, while there is one.
+        hears_more: clear it and nothing is received.
+    """
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.taken = 0
+        self.sockets: list[MediaSocket] = []
+        self.over: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self.hears_more = asyncio.Event()
+        self.hears_more.set()
+        self.bug: Exception | None = None
+
+    def take(self, message: str | bytes) -> bool:
+        assert isinstance(message, bytes)
+        if self.bug is not None:
+            raise self.bug
+        if not message.isdigit():
+            return False
+        self.taken += 1
+        self.heard.append(message.decode())
+        return True
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        socket = MediaSocket(heartbeat_s=20.0, max_message_bytes=MAX_BYTES)
+        await socket.prepare(request)
+        self.sockets.append(socket)
+        socket.hand_over(self.take, lambda: 0.02)
+        try:
+            while (message := await socket.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                await self.hears_more.wait()
+                self.heard.append(message.data.decode().upper())
+            self.over.set_result(message.data.code if isinstance(message.data, WebSocketError) else socket.close_code)
+        except ArithmeticError as error:
+            self.over.set_exception(error)
+        finally:
+            socket.keep()
+        return socket
+
+
+@asynccontextmanager
+async def stream(
+    client_tls: ssl.SSLContext | None = None, server_tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[Listener, aiohttp.ClientWebSocketResponse]]:
+    listener = Listener()
+    app = web.Application()
+    app.router.add_get("/", listener.serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "localhost", 0, ssl_context=server_tls)
+        await site.start()
+        port = runner.addresses[0][1]
+        connector = aiohttp.TCPConnector(ssl=client_tls or True)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            url = f"{'https' if server_tls else 'http'}://localhost:{port}/"
+            async with session.ws_connect(url) as socket:
+                yield listener, socket
+    finally:
+        await runner.cleanup()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            turn = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.001, turn.set)
+            await turn.wait()
+
+
+async def over(listener: Listener) -> int | None:
+    async with asyncio.timeout(DEADLINE_S):
+        return await listener.over
+
+
+async def test_messages_are_taken_on_the_spot() -> None:
+    async with stream() as (listener, socket):
+        for number in range(100):
+            await socket.send_str(str(number))
+        await until(lambda: len(listener.heard) == 100)
+        assert listener.heard == [str(number) for number in range(100)]
+        assert listener.taken == 100
+
+
+async def test_what_is_declined_is_received_and_nothing_overtakes_it() -> None:
+    async with stream() as (listener, socket):
+        sent = [str(number) if number % 7 else f"x{number}" for number in range(300)]
+        for message in sent:
+            await socket.send_str(message)
+        await until(lambda: len(listener.heard) == 300)
+        assert listener.heard == [message.upper() for message in sent]
+
+
+async def test_the_transport_reads_nothing_while_chunks_are_looked_for() -> None:
+    async with stream() as (listener, socket):
+        await socket.send_str("1")
+        await until(lambda: listener.taken == 1)
+        transport = listener.sockets[0]._reader.protocol.transport  # type: ignore[union-attr]
+        assert not transport.is_reading()
+
+
+async def test_too_much_that_waits_is_left_unread_until_it_is_received() -> None:
+    async with stream() as (listener, socket):
+        listener.hears_more.clear()
+        message = "x" * 10_000
+        async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
+            tasks.create_task(_send_many(socket, message, 2000))
+            await until(lambda: bool(listener.sockets))
+            queue = listener.sockets[0]._reader
+            assert isinstance(queue, _Queue)
+            await until(lambda: queue.protocol._reading_paused)
+            assert len(queue._buffer) < 100
+            listener.hears_more.set()
+            await until(lambda: len(listener.heard) == 2000)
+        await socket.send_str("5")
+        await until(lambda: listener.taken == 1)
+
+
+async def _send_many(socket: aiohttp.ClientWebSocketResponse, message: str, count: int) -> None:
+    for _ in range(count):
+        await socket.send_str(message)
+
+
+async def test_a_close_frame_ends_the_stream_with_its_code() -> None:
+    async with stream() as (listener, socket):
+        await socket.send_str("1")
+        await socket.close(code=4321)
+        assert await over(listener) == 4321
+    assert listener.heard == ["1"]
+
+
+async def test_a_peer_that_vanishes_ends_the_stream() -> None:
+    async with stream() as (listener, socket):
+        await socket.send_str("1")
+        await until(lambda: listener.taken == 1)
+        socket._response.connection.transport.abort()  # type: ignore[union-attr]  # as a crash on the far side does
+        assert await over(listener) == 1006
+
+
+async def test_a_message_that_is_too_big_ends_the_stream_with_1009() -> None:
+    async with stream() as (listener, socket):
+        await socket.send_str("9" * (MAX_BYTES + 1))
+        assert await over(listener) == 1009
+
+
+async def test_what_goes_wrong_on_the_spot_is_raised_by_receive() -> None:
+    async with stream() as (listener, socket):
+        listener.bug = ZeroDivisionError("a bug")
+        await socket.send_str("1")
+        with pytest.raises(ZeroDivisionError):
+            await over(listener)
+
+
+async def test_a_ping_is_answered() -> None:
+    async with stream() as (listener, socket):
+        await socket.send_str("1")
+        await socket.ping(b"are you there")
+        await socket.send_str("2")
+        await until(lambda: len(listener.heard) == 2)
+        await socket.close()
+        assert await over(listener) == 1000
+    assert listener.heard == ["1", "2"]
+
+
+async def test_over_tls_the_transport_reads_and_messages_are_taken_on_the_spot_all_the_same(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    pair = authority.sign("server")
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_tls.load_cert_chain(pair.certificate, pair.key)
+    client_tls = ssl.create_default_context(cafile=str(authority.certificate))
+    async with stream(client_tls, server_tls) as (listener, socket):
+        for number in range(50):
+            await socket.send_str(str(number))
+        await until(lambda: listener.taken == 50)
+        assert listener.sockets[0]._reader.protocol.transport.is_reading()  # type: ignore[union-attr]
