@@ -5,6 +5,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gateway.front_door import DoorSite, FrontDoor
 from gateway.outbox.client import Client
 from gateway.outbox.endpoint import Endpoint
 from gateway.outbox.schedule import Outcome
+from gateway.stt import client
 from gateway.stt.client import open_session
 from gateway.stt.pulse import pulse_live
 from gateway.tls import ServerCertificate
@@ -196,6 +198,26 @@ def test_each_fault_of_the_files_is_named(authority: Authority, pair: Pair, tmp_
 
 
 # ── what our clients trust ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_authorities_are_read_once_for_all_speech_sessions(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time takes 20 ms of the event loop, and memory that a call should not cost."""
+    made: list[ssl.SSLContext] = []
+    make = ssl.create_default_context
+    monkeypatch.setattr(
+        ssl, "create_default_context", lambda *args, **given: made.append(make(*args, **given)) or made[-1]
+    )
+    monkeypatch.setattr(client, "_trust", cache(client._trust.__wrapped__))
+    async with serving(ServerCertificate(tls(pair))) as (port, _door):
+        profile = SttProfile(kind="pulse-live", url=f"wss://localhost:{port}/live")
+        request = RecognizerRequest(format=AudioFormat.parse("mulaw-8000"))
+        for _ in range(3):
+            with pytest.raises(RecognizerUnavailable):
+                async with open_session(profile, pulse_live(profile, request)):
+                    pass
+    assert len(made) == 1
 
 
 async def test_nobody_is_sent_anything_whose_certificate_is_not_trusted(pair: Pair, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
@@ -262,12 +263,19 @@ class _Dial(connect):
         return exc
 
 
+@cache
+def _trust() -> ssl.SSLContext:
+    """The system's authorities, read once: each time takes 20 ms, and each context 0.8 MB."""
+    return ssl.create_default_context()
+
+
 async def _dial(protocol: ClientProtocol, limits: Limits) -> ClientConnection:
     return await _Dial(
         protocol.url,
         additional_headers=protocol.headers,
         user_agent_header="media-stream-gateway",
         compression=None,  # audio does not shrink, and results are short
+        ssl=_trust() if protocol.url.startswith("wss:") else None,
         proxy=None,  # by default the environment may name one
         open_timeout=None,  # the caller's covers more
         ping_interval=limits.ping_interval_s,
