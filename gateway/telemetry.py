@@ -100,6 +100,15 @@ SEGMENTS = Counter("gateway_segments", "Final transcripts.", ["profile", "forced
 ENGINE_RESTARTS = Counter(
     "gateway_engine_worker_restarts", "Worker processes of the embedded engine that died.", registry=REGISTRY
 )
+ENGINE_DECLINED = Counter(
+    "gateway_engine_declined",
+    "Sessions that the embedded engine declined, or gave up, for want of capacity.",
+    ["code"],
+    registry=REGISTRY,
+)
+ENGINE_BEHIND_SECONDS = Gauge(
+    "gateway_engine_behind_seconds", "How far the embedded engine is behind with live audio.", registry=REGISTRY
+)
 SPEECH_API_SESSIONS = Counter(
     "gateway_speech_api_sessions",
     "Sessions of the served speech APIs that ended.",
@@ -203,7 +212,7 @@ def shape_exception(_logger: object, _name: str, values: MutableMapping[str, Any
         raised = sys.exc_info()[1]
     if isinstance(raised, BaseException):
         leaves = _leaves(raised)
-        values["exception"] = [type(each).__name__ for each in leaves]
+        values["raised"] = [type(each).__name__ for each in leaves]
         values["at"] = [
             f"{frame.filename}:{frame.lineno} {frame.name}"
             for each in leaves

@@ -34,8 +34,20 @@ def test_an_exception_is_logged_by_kind_and_place_without_its_text(capsys: pytes
     except ExceptionGroup:
         structlog.get_logger().exception("call_failed")
     line = logged(capsys)
-    assert line["exception"] == ["ValueError", "KeyError"]
+    assert line["raised"] == ["ValueError", "KeyError"]
     assert speech not in json.dumps(line)
+
+
+def test_an_exception_on_a_terminal_is_a_line_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.configure_logging("info", "console")
+    try:
+        raise ValueError("my card number is")
+    except ValueError:
+        structlog.get_logger().exception("call_failed")
+    written = capsys.readouterr().out
+    assert "call_failed" in written
+    assert "ValueError" in written
+    assert "card number" not in written
 
 
 def test_the_metrics_page_is_prometheus_text() -> None:
@@ -52,7 +64,7 @@ def test_what_a_library_says_is_one_line_without_its_text(capsys: pytest.Capture
         logging.getLogger("some.library").exception("it failed at %s", speech)
     line = logged(capsys)
     assert (line["event"], line["level"], line["library"]) == ("library_warned", "error", "some.library")
-    assert (line["exception"], line["pii_text"]) == (["ValueError"], "[hidden]")
+    assert (line["raised"], line["pii_text"]) == (["ValueError"], "[hidden]")
     assert speech not in json.dumps(line)
     assert capsys.readouterr().err == ""
 

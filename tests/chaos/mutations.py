@@ -278,7 +278,7 @@ def _told(line: Mapping[str, Any]) -> str:
 
 def _is_of_the_library(line: Mapping[str, Any]) -> bool:
     """aiohttp complains aloud when it throws away the rest of a body that cannot be decoded: nothing of ours failed."""
-    return line["event"] == "library_warned" and line.get("exception") == ["RequestPayloadError"]
+    return line["event"] == "library_warned" and line.get("raised") == ["RequestPayloadError"]
 
 
 def _is_documented(answer: str) -> bool:

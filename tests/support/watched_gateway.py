@@ -105,7 +105,7 @@ class WatchedGateway(GatewayProcess):
         async for line in self.process.stdout:
             values = json.loads(line)
             self.events[values["event"]] += 1
-            is_fault = values["level"] in ("error", "critical") or "exception" in values
+            is_fault = values["level"] in ("error", "critical") or "raised" in values
             if is_fault:
                 self.faults.append(values)
             if is_fault or values["event"].startswith("gateway_"):
