@@ -22,6 +22,7 @@ from aiohttp._websocket.writer import WebSocketWriter
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.media.rhythm import Rhythm
+from gateway.ticker import Ticker
 
 READ_BYTES = 16384
 SIGN_OF_LIFE_S = 1.0
@@ -37,12 +38,14 @@ class MediaSocket(web.WebSocketResponse):
     A server's WebSocket for one media stream; text messages are given as bytes.
 
     Args:
+        ticker: of the process.
         heartbeat_s: interval of pings.
         max_message_bytes: largest message.
     """
 
-    def __init__(self, *, heartbeat_s: float, max_message_bytes: int) -> None:
+    def __init__(self, ticker: Ticker, *, heartbeat_s: float, max_message_bytes: int) -> None:
         super().__init__(compress=False, decode_text=False, heartbeat=heartbeat_s, max_msg_size=max_message_bytes)
+        self._ticker = ticker
         self._polling: _Polling | None = None
         self._lived_at = float("-inf")
 
@@ -60,7 +63,7 @@ class MediaSocket(web.WebSocketResponse):
         self._reader.take = take
         protocol = self._reader.protocol
         if (descriptor := _readable(protocol)) is not None:
-            self._polling = _Polling(protocol, descriptor, missing_s)
+            self._polling = _Polling(self._ticker, protocol, descriptor, missing_s)
 
     def keep(self) -> None:
         """From now on all messages wait for `receive`."""
@@ -135,12 +138,16 @@ class _Polling:
     Reads a socket in the place of its transport, when a chunk is due.
 
     Args:
+        ticker: of the process.
         protocol: gets what is read.
         descriptor: of the socket.
         missing_s: see `MediaSocket.hand_over`.
     """
 
-    def __init__(self, protocol: RequestHandler, descriptor: int, missing_s: Callable[[], float]) -> None:
+    def __init__(
+        self, ticker: Ticker, protocol: RequestHandler, descriptor: int, missing_s: Callable[[], float]
+    ) -> None:
+        self._ticker = ticker
         self._protocol = protocol
         self._descriptor = descriptor
         self._missing_s = missing_s
@@ -149,19 +156,20 @@ class _Polling:
         assert protocol.transport is not None
         self._transport = protocol.transport
         self._transport.pause_reading()
-        self._timer = self._loop.call_soon(self._look)
+        self._is_over = False
+        ticker.at(self._loop.time(), self._look)
 
     def stop(self) -> None:
         """Let the transport read again."""
-        self._timer.cancel()
+        self._is_over = True
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _look(self) -> None:
-        if self._transport.is_closing():
+        if self._is_over or self._transport.is_closing():
             return  # its number may soon be another socket's
         if self._protocol._reading_paused:  # too much waits for `receive`
-            self._timer = self._loop.call_later(PAUSED_S, self._look)
+            self._ticker.at(self._loop.time() + PAUSED_S, self._look)
             return
         if self._transport.is_reading():  # aiohttp let it, when that was over
             self._transport.pause_reading()
@@ -179,12 +187,11 @@ class _Polling:
                 return
             self._protocol.data_received(data)
             if len(data) == READ_BYTES:
-                self._timer = self._loop.call_soon(self._look)
+                self._ticker.at(self._loop.time(), self._look)
                 return
             missing_s = self._missing_s()
             is_complete = missing_s >= before_s
-        due = self._rhythm.next(self._loop.time(), missing_s, is_complete=is_complete)
-        self._timer = self._loop.call_at(due, self._look)
+        self._ticker.at(self._rhythm.next(self._loop.time(), missing_s, is_complete=is_complete), self._look)
 
 
 def _readable(protocol: RequestHandler) -> int | None:

@@ -310,6 +310,7 @@ async def test_one_tracks_lost_recogniser_leaves_the_other_track_alone() -> None
         await phone.media(10)
         await phone.media(10, "outbound")
         first, second = await server.recognizers.session(0), await server.recognizers.session(1)
+        await second.until(lambda: len(second.audio) >= 800)
         first.fail(RecognizerUnavailable("cut", code="stt_cut"))
         await server.sink.wait_for(SttDegraded)
         second.say(Final(text="still here", start_s=0.0, end_s=0.1))

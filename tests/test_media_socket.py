@@ -11,6 +11,7 @@ import pytest
 from aiohttp import WebSocketError, WSMsgType, web
 
 from gateway.media_socket import MediaSocket, _Queue
+from gateway.ticker import Ticker
 from tests.support.certificates import Authority
 
 DEADLINE_S = 10.0
@@ -29,6 +30,7 @@ class Listener:
     """
 
     def __init__(self) -> None:
+        self.ticker = Ticker()
         self.heard: list[str] = []
         self.taken = 0
         self.sockets: list[MediaSocket] = []
@@ -48,7 +50,7 @@ class Listener:
         return True
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        socket = MediaSocket(heartbeat_s=20.0, max_message_bytes=MAX_BYTES)
+        socket = MediaSocket(self.ticker, heartbeat_s=20.0, max_message_bytes=MAX_BYTES)
         await socket.prepare(request)
         self.sockets.append(socket)
         socket.hand_over(self.take, lambda: 0.02)
