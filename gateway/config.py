@@ -353,6 +353,13 @@ class EngineSettings(_Model):
 
     workers: int = Field(0, ge=0, le=256, description="processes; 0: one per processor")
     sessions_per_worker: int = Field(4, ge=1, le=64, description="tracks that one process recognises at once")
+    max_behind_s: float = Field(
+        10.0,
+        ge=1,
+        le=600,
+        description="how far recognition may fall behind live audio: from half of it on new tracks are declined, "
+        "beyond it the newest give way",
+    )
     pause_ms: int = Field(600, ge=100, le=5000, description="silence that ends an utterance")
 
 

@@ -59,11 +59,9 @@ class Converter:
         """
         if self._passes_through:
             return audio
-        if self._split_sample:
-            audio = self._split_sample + audio
-        whole_bytes = len(audio) - len(audio) % self._sample_bytes
-        self._split_sample = audio[whole_bytes:]
-        return self._encode(self._resampler.process(self._decode(audio[:whole_bytes])))
+        if self._sample_bytes > 1:
+            audio = self._whole_samples(audio)
+        return self._encode(self._resampler.process(self._decode(audio)))
 
     def flush(self) -> bytes:
         """
@@ -75,3 +73,10 @@ class Converter:
             return b""
         self._split_sample = b""
         return self._encode(self._resampler.flush())
+
+    def _whole_samples(self, audio: bytes) -> bytes:
+        """Complete a sample that was split, and keep one that is split now for the next time."""
+        audio = self._split_sample + audio
+        whole_bytes = len(audio) - len(audio) % self._sample_bytes
+        self._split_sample = audio[whole_bytes:]
+        return audio[:whole_bytes]

@@ -5,9 +5,10 @@ The filter is a Kaiser-windowed sinc, cut off at the lower of the two Nyquist fr
 up to 0.9 of it, 98 dB down from 1.1 of it. Its delay is compensated: output sample n stands for the input at
 n·source/target.
 
-Matrix products do the work. A rational ratio repeats after a period, which is cut into blocks: some inputs and the
-outputs that stand among them, each a fixed weighted sum over the inputs around it. The windows around
-one block, one row per period, times its weights give its outputs in all these periods.
+Matrix products do the work. A rational ratio repeats after a period. Some periods make a block, or a long period is
+cut into blocks: some inputs and the outputs that stand among them, each a fixed weighted sum over the inputs around
+it. The windows around one block, one row per repetition, times its weights give its outputs in all of them. Where
+outputs are a multiple of the inputs, the inputs are among them, and only those between are computed.
 
 Why cutting does not matter: the weights are multiples of 2⁻³⁰ and the samples integers, so every product and every
 partial sum is a multiple of 2⁻³⁰ below 2²³, which float64 holds exactly. Nothing is rounded before the end; so neither
@@ -21,7 +22,8 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import firwin, kaiser_beta
+
+from telephony_codecs.low_pass import kaiser_low_pass
 
 RATES_HZ = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000)
 
@@ -31,10 +33,14 @@ _ATTENUATION_DB = 100.0
 _REACH_SAMPLES = 32
 _WEIGHT_STEP = 2.0**-30
 # At most so many inputs and outputs per block: large enough for BLAS, small enough not to multiply mostly by zero.
-_BLOCK_SAMPLES = 32
+# Measured from 16 to 192: half of it costs more for most ratios, twice as much costs more in long pieces.
+_BLOCK_SAMPLES = 48
 # Larger products OpenBLAS shares out among threads, which on a busy machine costs up to ten times what it gains.
 _PRODUCT_MULTIPLICATIONS = 4 * 65536
-_FLOAT_BYTES = 8
+# Widths of a product are filled up to a multiple of this, which BLAS works off faster.
+_WIDTH_STEP = 8
+_INT16, _SAMPLE_BYTES = np.dtype("<i2"), 2
+_LEAST, _MOST = np.float64(-32768), np.float64(32767)
 
 _IntOrArray = TypeVar("_IntOrArray", int, npt.NDArray[np.int_])
 
@@ -44,11 +50,14 @@ class _Filter:
     """One ratio's weights, shared by every stream that uses it."""
 
     reach: int  # an output depends on so many inputs after its own position, and on one less before it
-    block_inputs: int
-    period_inputs: int
+    period_inputs: int  # after so many inputs and outputs the weights repeat
     period_outputs: int
-    weights: npt.NDArray[np.float64]  # axes: block of the period, input of its window, output
-    outputs: npt.NDArray[np.intp] | slice  # those of a period; blocks with one less than others have a surplus column
+    block_inputs: int
+    row_inputs: int  # what one row of a product works off: periods that make one block, or blocks that make one period
+    row_outputs: int
+    weights: npt.NDArray[np.float64]  # axes: block of the row, input of its window, output
+    outputs: npt.NDArray[np.intp] | slice  # those of a row; blocks with one less than others have a surplus column
+    keeps_inputs: bool  # the first output of a period is the input there, and has no weights
     slice_inputs: int  # what is worked off at once
 
 
@@ -91,10 +100,11 @@ class Resampler:
             raise ValueError(f"int16 audio of {len(pcm)} bytes ends inside a sample")
         if self._filter is None:
             return pcm
-        samples = np.frombuffer(pcm, "<i2")
-        step = self._filter.slice_inputs
-        slices = (samples[start : start + step] for start in range(0, len(samples), step))
-        return b"".join([self._advance(self._filter, part) for part in slices])
+        slice_bytes = self._filter.slice_inputs * _SAMPLE_BYTES
+        if len(pcm) <= slice_bytes:
+            return self._advance(self._filter, pcm)
+        starts = range(0, len(pcm), slice_bytes)
+        return b"".join([self._advance(self._filter, pcm[start : start + slice_bytes]) for start in starts])
 
     def flush(self) -> bytes:
         """
@@ -106,42 +116,57 @@ class Resampler:
         """
         if self._filter is None:
             return b""
-        rest = self._advance(self._filter, np.zeros(self._filter.reach, np.int16))
+        rest = self._advance(self._filter, bytes(self._filter.reach * _SAMPLE_BYTES))
         self._begin()
         return rest
 
     def _begin(self) -> None:
         # All inputs on which the current period and later ones depend; outputs of that period that are out already.
-        self._inputs = np.zeros(self._filter.reach - 1 if self._filter else 0)
+        self._held = bytes((self._filter.reach - 1) * _SAMPLE_BYTES if self._filter else 0)
         self._outputs_done = 0
 
-    def _advance(self, filter_: _Filter, samples: npt.NDArray[np.int16]) -> bytes:
-        held, known = len(self._inputs), len(self._inputs) + len(samples)
+    def _advance(self, filter_: _Filter, pcm: bytes) -> bytes:
         # Output m of the current period stands at input m·inputs/outputs and needs `reach` inputs from there on.
-        positions = known - 2 * filter_.reach + 1
-        ready = max(0, _ceil_div(positions * filter_.period_outputs, filter_.period_inputs))
-        periods = _ceil_div(ready, filter_.period_outputs)
-
-        # Zeros complete the last period; they reach only outputs beyond `ready`.
-        signal = np.zeros(max(known, periods * filter_.period_inputs + 2 * filter_.reach))
-        signal[:held] = self._inputs
-        signal[held:known] = samples
-        outputs = _filter_periods(filter_, signal, periods)[self._outputs_done : ready]
+        positions = (len(self._held) + len(pcm)) // _SAMPLE_BYTES - 2 * filter_.reach + 1
+        ready = -(-positions * filter_.period_outputs // filter_.period_inputs)
+        if ready <= self._outputs_done:
+            self._held += pcm
+            return b""
+        rows = -(-ready // filter_.row_outputs)
+        # Zeros complete the last row; they reach only outputs beyond `ready`.
+        end = (rows * filter_.row_inputs + filter_.weights.shape[1]) * _SAMPLE_BYTES
+        signal = b"".join((self._held, pcm, bytes(max(0, end - len(self._held) - len(pcm)))))
+        output = _filter_rows(filter_, signal, rows)
 
         periods_done = ready // filter_.period_outputs
-        self._inputs = signal[periods_done * filter_.period_inputs : known].copy()
-        self._outputs_done = ready - periods_done * filter_.period_outputs
-        return _to_int16(outputs)
+        done = periods_done * filter_.period_inputs * _SAMPLE_BYTES
+        self._held = signal[done : len(self._held) + len(pcm)]
+        first, self._outputs_done = self._outputs_done, ready - periods_done * filter_.period_outputs
+        return output[first:ready].tobytes()
 
 
-def _filter_periods(filter_: _Filter, signal: npt.NDArray[np.float64], periods: int) -> npt.NDArray[np.float64]:
-    """All outputs of so many periods, from a signal that begins with the first one's window."""
+def _filter_rows(filter_: _Filter, signal: bytes, rows: int) -> npt.NDArray[np.int16]:
+    """All outputs of so many rows, from a signal that begins with the first one's window."""
     blocks, width, columns = filter_.weights.shape
-    strides = (filter_.block_inputs * _FLOAT_BYTES, filter_.period_inputs * _FLOAT_BYTES, _FLOAT_BYTES)
-    windows = np.ndarray((blocks, periods, width), np.float64, signal, 0, strides)
-    # BLAS does not take overlapping rows; left to numpy, they are copied or multiplied without BLAS.
-    products = np.ascontiguousarray(windows) @ filter_.weights
-    return products.transpose(1, 0, 2).reshape(periods, blocks * columns)[:, filter_.outputs].reshape(-1)
+    block_bytes, row_bytes = filter_.block_inputs * _SAMPLE_BYTES, filter_.row_inputs * _SAMPLE_BYTES
+    # BLAS takes no overlapping rows; so they are copied where they are made float64, which costs least.
+    if blocks == 1:
+        windows = np.ndarray((rows, width), _INT16, signal, 0, (row_bytes, _SAMPLE_BYTES))
+        sums = windows.astype(np.float64, "C").dot(filter_.weights[0])
+    else:
+        strides = (block_bytes, row_bytes, _SAMPLE_BYTES)
+        windows = np.ndarray((blocks, rows, width), _INT16, signal, 0, strides)
+        products = windows.astype(np.float64, "C") @ filter_.weights
+        sums = products.transpose(1, 0, 2).reshape(rows, blocks * columns)[:, filter_.outputs]
+    np.rint(sums, out=sums)
+    sums.clip(_LEAST, _MOST, out=sums)
+    if not filter_.keeps_inputs:
+        return np.asarray(sums, _INT16).reshape(-1)
+    output: npt.NDArray[np.int16] = np.ndarray((rows * filter_.row_inputs, filter_.period_outputs), _INT16)
+    offset = (filter_.reach - 1) * _SAMPLE_BYTES
+    output[:, 0] = np.ndarray(len(output), _INT16, signal, offset)
+    output[:, 1:] = sums.reshape(len(output), -1)
+    return output.reshape(-1)
 
 
 @cache
@@ -151,31 +176,37 @@ def _design(source_hz: int, target_hz: int) -> _Filter:
     # In theory: insert up - 1 zeros after each input, filter at that high rate, keep every down-th sample. Output m is
     # then the sum over the inputs j, each weighted with prototype[centre + m·down - j·up].
     centre = _REACH_SAMPLES * max(up, down)
-    window = ("kaiser", kaiser_beta(_ATTENUATION_DB))
-    prototype = up * firwin(2 * centre + 1, 1 / max(up, down), window=window)
+    prototype = up * kaiser_low_pass(2 * centre + 1, 1 / max(up, down), _ATTENUATION_DB)
 
     reach = _ceil_div(centre, up)
     block_inputs = _choose_block_inputs(up, down)
-    period_inputs = lcm(block_inputs, down)
-    starts = np.arange(0, period_inputs + 1, block_inputs)
+    row_inputs = lcm(block_inputs, down)
+    starts = np.arange(0, row_inputs + 1, block_inputs)
     first_outputs = _ceil_div(starts * up, down)
-    inputs = starts[:-1, np.newaxis, np.newaxis] + np.arange(1 - reach, block_inputs + reach)[:, np.newaxis]
+    width = _ceil_div(block_inputs + 2 * reach - 1, _WIDTH_STEP) * _WIDTH_STEP
+    inputs = starts[:-1, np.newaxis, np.newaxis] + np.arange(1 - reach, 1 - reach + width)[:, np.newaxis]
     outputs = first_outputs[:-1, np.newaxis, np.newaxis] + np.arange(np.diff(first_outputs).max())
+    keeps_inputs = down == 1
+    if keeps_inputs:  # at the inputs' own positions the sinc is 1 there and 0 at all others
+        outputs = outputs[:, :, outputs[0, 0] % up != 0]
     taps = centre + outputs * down - inputs * up
     weights = np.where(np.abs(taps - centre) <= centre, prototype.take(taps, mode="clip"), 0.0)
     weights = np.rint(weights / _WEIGHT_STEP) * _WEIGHT_STEP
 
     is_output = outputs < first_outputs[1:, np.newaxis, np.newaxis]
-    # Two periods less than fit: one completes what was held back, one is only begun.
-    slice_periods = _PRODUCT_MULTIPLICATIONS // weights[0].size - 2
+    # Two rows less than fit: one completes what was held back, one is only begun.
+    slice_rows = _PRODUCT_MULTIPLICATIONS // weights[0].size - 2
     return _Filter(
         reach=reach,
+        period_inputs=down,
+        period_outputs=up,
         block_inputs=block_inputs,
-        period_inputs=period_inputs,
-        period_outputs=period_inputs * up // down,
+        row_inputs=row_inputs,
+        row_outputs=row_inputs * up // down,
         weights=weights,
         outputs=slice(None) if is_output.all() else np.flatnonzero(is_output),
-        slice_inputs=slice_periods * period_inputs,
+        keeps_inputs=keeps_inputs,
+        slice_inputs=slice_rows * row_inputs,
     )
 
 
@@ -185,13 +216,6 @@ def _choose_block_inputs(up: int, down: int) -> int:
     if limit >= down:
         return limit - limit % down
     return max(part for part in range(1, limit + 1) if down % part == 0)
-
-
-def _to_int16(values: npt.NDArray[np.float64]) -> bytes:
-    np.rint(values, out=values)
-    np.minimum(values, 32767, out=values)
-    np.maximum(values, -32768, out=values)
-    return values.astype("<i2").tobytes()
 
 
 def _ceil_div(dividend: _IntOrArray, divisor: int) -> _IntOrArray:

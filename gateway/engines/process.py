@@ -9,9 +9,10 @@ import msgspec
 import structlog
 
 from gateway.engines import wire
+from gateway.engines.overload import Overload
 from gateway.engines.session import Session
 from gateway.errors import RecognizerUnavailable
-from gateway.telemetry import ENGINE_RESTARTS
+from gateway.telemetry import ENGINE_DECLINED, ENGINE_RESTARTS
 
 # A worker that dies young is started again only after a while, which doubles each time.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 10.0
@@ -28,19 +29,26 @@ class WorkerProcess:
 
     Args:
         arguments: command line of `gateway.engines.worker`.
+        max_behind_s: how far it may be behind with live audio; then the newest sessions of calls give way.
     """
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], max_behind_s: float) -> None:
         self._arguments = arguments
         self._process: Process | None = None
         self._wanted = asyncio.Event()
         self._running = asyncio.Event()
         self.sessions: dict[int, Session] = {}
+        self._overload = Overload(max_behind_s)
 
     @property
     def pid(self) -> int | None:
         """The process now running, None if none is."""
         return self._process.pid if self._process is not None else None
+
+    @property
+    def behind_s(self) -> float:
+        """How far it is behind with the live audio that it is most behind with."""
+        return max((session.behind_s for session in self.sessions.values() if session.is_live), default=0.0)
 
     def want(self) -> None:
         """Let the process be started."""
@@ -123,6 +131,17 @@ class WorkerProcess:
         # Replies to a session that was closed meanwhile are of no interest.
         if session := self.sessions.get(reply.session):
             session.take(reply)
+            self._relieve()
+
+    def _relieve(self) -> None:
+        """Give up sessions if there are too many to be heard in time: then at least the others are."""
+        going_on = [session for session in self.sessions.values() if not session.is_lost]
+        behind_s = self.behind_s
+        surplus = self._overload.surplus(behind_s, len(going_on), asyncio.get_running_loop().time())
+        for newest in [session for session in reversed(going_on) if session.is_kept][:surplus]:
+            ENGINE_DECLINED.labels("engine_overloaded").inc()
+            _log.warning("engine_session_shed", pid=self.pid, sessions=len(going_on), behind_s=round(behind_s, 1))
+            newest.shed()
 
     def _lose_sessions(self) -> None:
         for session in self.sessions.values():

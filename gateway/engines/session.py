@@ -21,7 +21,8 @@ class Session:
     """
     One recognition session.
 
-    `unheard_bytes` is audio that was sent and that the engine has not dealt with.
+    `unheard_bytes` is audio that was sent and that the engine has not dealt with. `is_live`: somebody speaks while it
+    is heard; `is_kept`: its audio is that of a call, which keeps it until it was heard, here or later.
 
     Args:
         number: its name on the wire.
@@ -42,9 +43,15 @@ class Session:
         self._post_to_worker = post
         self._on_stall = on_stall
         second_bytes = request.format.rate_hz * request.format.bytes_per_sample
-        self._piece_bytes = second_bytes
+        self._piece_bytes = self._second_bytes = second_bytes
         self._ahead_bytes = _AHEAD_S * second_bytes
         self.unheard_bytes = 0
+        # Recordings have neither a call nor a track, clients of the speech APIs have no track.
+        self.is_live = bool(request.call_id)
+        self.is_kept = bool(request.call_id and request.track)
+        self._busy_since = 0.0  # from when on there was always something unheard
+        self._heard_since_bytes = 0
+        self._clock = asyncio.get_running_loop().time
         self._events: Channel[RecognizerEvent] = Channel(_EVENTS_WAITING)
         self._changed = asyncio.Event()  # something happened that a wait may have waited for
         self._is_open = False
@@ -64,6 +71,8 @@ class Session:
             while len(self._events) >= _EVENTS_WAITING:
                 await self._change()
             self._post(wire.Audio(self.number, piece))
+            if not self.unheard_bytes:
+                self._busy_since, self._heard_since_bytes = self._clock(), 0
             self.unheard_bytes += len(piece)
 
     async def finalize(self) -> None:
@@ -82,6 +91,28 @@ class Session:
         if self._error is not None:
             raise self._error
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it ended with an error."""
+        return self._error is not None
+
+    @property
+    def behind_s(self) -> float:
+        """
+        How far the engine is behind real time: what it has heard less since it last had heard everything.
+
+        For live audio that is the age of the oldest sample not heard, including what still waits to be sent; 0 for a
+        recording that it hears faster than it was spoken.
+        """
+        if not self.unheard_bytes or self.is_lost:
+            return 0.0
+        return max(0.0, self._clock() - self._busy_since - self._heard_since_bytes / self._second_bytes)
+
+    def shed(self) -> None:
+        """End the session, because the worker cannot hear it in time beside the others."""
+        self._post(wire.Close(self.number))
+        self.fail(RecognizerUnavailable("the engine is behind", code="engine_overloaded"))
+
     def close(self) -> None:
         """Let the worker forget the session."""
         if self._error is None:
@@ -89,12 +120,15 @@ class Session:
         self._events.close()
 
     def take(self, reply: wire.Reply) -> None:
-        """What the worker said about this session."""
+        """What the worker said about this session; what it says after the loss is of no interest."""
+        if self._error is not None:
+            return
         match reply:
             case wire.Opened():
                 self._is_open = True
             case wire.Said(heard_bytes=heard_bytes):
                 self.unheard_bytes -= heard_bytes
+                self._heard_since_bytes += heard_bytes
                 for event in reply.events():
                     self._add(event)
             case wire.Failed(error=error, refused=True):

@@ -36,7 +36,7 @@ _OPERATOR_CODES = frozenset(
     }
 )
 """Refusals that would meet every call alike; others (400, a language) may be about one call's own request."""
-_OWN_CAPACITY = frozenset({"engine_busy"})
+_OWN_CAPACITY = frozenset({"engine_busy", "engine_overloaded"})
 """Refusals that cost nobody anything, and say nothing about a next attempt."""
 
 

@@ -16,7 +16,7 @@ from gateway.engines.pool import EnginePool
 from gateway.engines.session import Session
 from gateway.errors import RecognizerUnavailable
 from gateway.events import Final, Finished, Partial, RecognizerEvent, RecognizerRequest
-from gateway.telemetry import ENGINE_RESTARTS
+from gateway.telemetry import ENGINE_BEHIND_SECONDS, ENGINE_DECLINED, ENGINE_RESTARTS
 from telephony_codecs.formats import AudioFormat
 from tests.support.engines import REFUSED_RATE_HZ
 
@@ -274,6 +274,95 @@ async def test_an_engine_that_cannot_be_loaded_fails_the_opening() -> None:
         with pytest.raises(RecognizerUnavailable) as caught:
             await pool.open(REQUEST).__aenter__()
         assert caught.value.code == "engine_crashed"
+
+
+def call(number: int) -> RecognizerRequest:
+    """What a call's track asks for."""
+    return RecognizerRequest(format=FORMAT, call_id=f"call_{number}", track="inbound")
+
+
+def impatient(*, sessions: int, workers: int = 1) -> EngineSettings:
+    """A pool for which a twentieth of a second is far behind."""
+    settings = EngineSettings(workers=workers, sessions_per_worker=sessions)
+    return settings.model_copy(update={"max_behind_s": 0.05})
+
+
+async def until_behind(pool: EnginePool) -> None:
+    """Wait until the pool is behind by much more than it may be."""
+    while pool.behind_s <= 0.2:  # noqa: ASYNC110 - time passes by itself, within the deadline
+        await asyncio.sleep(0)
+
+
+async def test_while_the_engine_is_behind_further_sessions_are_declined_and_counted(gate: Path) -> None:
+    before = ENGINE_DECLINED.labels("engine_overloaded")._value.get()
+    async with EnginePool(impatient(sessions=4), engine=ENGINE) as pool, pool.open(call(1)) as session:
+        write_end = await blocked(session, gate)
+        await until_behind(pool)
+        with pytest.raises(RecognizerUnavailable) as caught:
+            await pool.open(call(2)).__aenter__()
+        os.close(write_end)
+    assert (caught.value.code, caught.value.retryable) == ("engine_overloaded", True)
+    assert ENGINE_DECLINED.labels("engine_overloaded")._value.get() == before + 1
+
+
+async def test_a_session_goes_to_the_worker_that_keeps_up(gate: Path) -> None:
+    async with EnginePool(impatient(sessions=4, workers=2), engine=ENGINE) as pool, pool.open(call(1)) as session:
+        write_end = await blocked(session, gate)
+        await until_behind(pool)
+        async with pool.open(call(2)), pool.open(call(3)) as further:  # the third would be the first one's turn
+            assert await rest(further) == [Final(text="0"), Finished()]
+        os.close(write_end)
+
+
+async def test_when_it_has_caught_up_sessions_are_taken_again(gate: Path) -> None:
+    async with EnginePool(impatient(sessions=4), engine=ENGINE) as pool, pool.open(call(1)) as session:
+        write_end = await blocked(session, gate)
+        await until_behind(pool)
+        os.close(write_end)
+        while pool.behind_s:  # noqa: ASYNC110 - progress of another process, within the deadline
+            await asyncio.sleep(0)
+        async with pool.open(call(2)) as further:
+            assert await rest(further) == [Final(text="0"), Finished()]
+
+
+async def test_too_far_behind_the_newest_session_of_a_call_gives_way_and_the_others_are_heard(gate: Path) -> None:
+    client = RecognizerRequest(format=FORMAT, call_id="session_1")
+    async with (
+        EnginePool(impatient(sessions=4), engine=ENGINE) as pool,
+        pool.open(call(1)) as first,
+        pool.open(call(2)) as second,
+        pool.open(client) as newest,
+    ):
+        write_end = await blocked(first, gate)
+        for session in (first, second, newest):
+            await session.send(bytes(100))
+        await until_behind(pool)
+        with capture_logs() as logs:
+            os.close(write_end)
+            assert await code_of(second) == "engine_overloaded"
+            assert await rest(newest) == [Final(text="100"), Finished()]
+            command_bytes = len(b"block " + str(gate).encode())
+            assert await rest(first) == [Final(text=str(100 + command_bytes)), Finished()]
+    assert [line["sessions"] for line in logs if line["event"] == "engine_session_shed"] == [3]
+
+
+async def test_the_only_session_is_never_given_up(gate: Path) -> None:
+    async with EnginePool(impatient(sessions=4), engine=ENGINE) as pool, pool.open(call(1)) as session:
+        write_end = await blocked(session, gate)
+        await session.send(bytes(100))
+        await until_behind(pool)
+        os.close(write_end)
+        command_bytes = len(b"block " + str(gate).encode())
+        assert await rest(session) == [Final(text=str(100 + command_bytes)), Finished()]
+
+
+async def test_the_metric_says_how_far_it_is_behind(gate: Path) -> None:
+    async with EnginePool(impatient(sessions=4), engine=ENGINE) as pool, pool.open(call(1)) as session:
+        write_end = await blocked(session, gate)
+        await until_behind(pool)
+        assert next(iter(ENGINE_BEHIND_SECONDS.collect())).samples[0].value > 0.2
+        os.close(write_end)
+    assert next(iter(ENGINE_BEHIND_SECONDS.collect())).samples[0].value == 0.0
 
 
 async def _take(items: AsyncIterator[int], count: int) -> AsyncIterator[int]:

@@ -100,10 +100,11 @@ def test_a_refusal_that_may_be_about_one_calls_own_request_keeps_no_other_call_o
     assert known.wait_s("one", 0.0) == 0.0
 
 
-def test_an_engine_of_ours_that_is_full_is_no_outage() -> None:
+@pytest.mark.parametrize("code", ["engine_busy", "engine_overloaded"])
+def test_an_engine_of_ours_that_is_full_is_no_outage(code: str) -> None:
     known = outages()
     for _ in range(50):
-        known.failed("local", RecognizerUnavailable("full", code="engine_busy"), 0.0)
+        known.failed("local", RecognizerUnavailable("full", code=code), 0.0)
     assert known.wait_s("local", 0.0) == 0.0
 
 
