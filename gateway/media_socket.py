@@ -157,6 +157,7 @@ class _Polling:
         self._transport = protocol.transport
         self._transport.pause_reading()
         self._is_over = False
+        self._missing_before_s = missing_s()
         ticker.at(self._loop.time(), self._look)
 
     def stop(self) -> None:
@@ -173,7 +174,7 @@ class _Polling:
             return
         if self._transport.is_reading():  # aiohttp let it, when that was over
             self._transport.pause_reading()
-        before_s = self._missing_s()
+        before_s = self._missing_before_s
         try:
             data = os.read(self._descriptor, READ_BYTES)
         except BlockingIOError:
@@ -191,6 +192,7 @@ class _Polling:
                 return
             missing_s = self._missing_s()
             is_complete = missing_s >= before_s
+        self._missing_before_s = missing_s
         self._ticker.at(self._rhythm.next(self._loop.time(), missing_s, is_complete=is_complete), self._look)
 
 

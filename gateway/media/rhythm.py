@@ -4,17 +4,19 @@ When to look for audio: at the moment at which the next chunk becomes complete, 
 A platform sends a frame every 20 ms, and a recogniser is sent a chunk of five. To wake up for each frame costs more
 than all that is done with it; the first four wait in the kernel just as well. So the socket is looked at once per
 chunk, and the moment is learnt: a little earlier each time that the chunk was there, later each time that it was not.
-That settles where about one look in nine comes too early: just behind the arrival of the chunk's last frame. As long as
+That settles where about one look in twenty comes too early: just behind the arrival of the chunk's last frame. As long as
 no look has come too early for a while, the steps grow: the moment is not known yet, or no more.
 """
 
-EARLIER_S = 0.00025
+EARLIER_S = 0.000125
 """So much earlier after a look that found its chunk complete."""
 LONGEST_STEP_S = 0.004
 SURE_LOOKS = 16
 """After so many of them in a row, twice as much each time, up to that."""
 LATER_S = 0.002
 """So much later after a look that came too early."""
+FRAME_S = 0.02
+"""What platforms send at once: while more than that is missing, the chunk cannot become complete at once either."""
 RETRY_S = 0.002
 LONGEST_RETRY_S = 0.02
 """After a look that came too early, the next; twice as late each time: one frame, where the line is silent."""
@@ -46,7 +48,7 @@ class Rhythm:
             is_complete: whether a chunk was.
         """
         if not is_complete:
-            self._planned = now + min(RETRY_S * 2 ** min(self._early, 8), LONGEST_RETRY_S)
+            self._planned = now + max(missing_s - FRAME_S, min(RETRY_S * 2 ** min(self._early, 8), LONGEST_RETRY_S))
             self._early += 1
             return self._planned
         self._due = max(self._meant() + missing_s, now + RETRY_S)

@@ -137,7 +137,9 @@ class Tape:
             self._drop()
 
     def _let_go(self) -> None:
-        done = min(self._heard, self._written) if self._is_archived else self._heard
+        done = self._heard
+        if self._is_archived and self._written < done:
+            done = self._written
         while self._held and self._end_of(self._held[0]) <= done:
             self._drop()
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import ceil
 from random import Random
 
 import pytest
 
-from gateway.media.rhythm import LONGEST_RETRY_S, RETRY_S, Rhythm
+from gateway.media.rhythm import FRAME_S, LONGEST_RETRY_S, RETRY_S, Rhythm
 
 CHUNK_S = 0.1
 
@@ -25,7 +26,8 @@ def watch(arrivals: Iterable[float], rhythm: Rhythm, now: float = 0.0, late: flo
     for arrival in arrivals:
         while now < arrival:
             looks.taken += 1
-            now = rhythm.next(now, CHUNK_S, is_complete=False) + late
+            frames_missing = min(ceil((arrival - now) / FRAME_S), 5)
+            now = rhythm.next(now, frames_missing * FRAME_S, is_complete=False) + late
         looks.taken += 1
         looks.delays_s.append(now - arrival)
         now = rhythm.next(now, CHUNK_S, is_complete=True) + late
@@ -67,16 +69,21 @@ def test_a_rhythm_that_moved_is_found_again_within_three_seconds(moved_s: float)
     assert mean(looks.delays_s[230:]) < 2 * RETRY_S
 
 
-def test_a_silent_line_is_looked_at_as_often_as_frames_would_come() -> None:
+def test_a_line_that_stops_before_its_last_frame_is_looked_at_ever_less() -> None:
     rhythm = Rhythm(0.0)
     rhythm.next(0.0, CHUNK_S, is_complete=True)
     now, waits = 0.1, []
     for _ in range(10):
-        due = rhythm.next(now, CHUNK_S, is_complete=False)
+        due = rhythm.next(now, FRAME_S, is_complete=False)
         waits.append(due - now)
         now = due
     assert waits[0] == pytest.approx(RETRY_S)
     assert waits[-1] == pytest.approx(LONGEST_RETRY_S)
+
+
+def test_while_frames_are_missing_nobody_looks_before_the_last_but_one_can_be_there() -> None:
+    rhythm = Rhythm(0.0)
+    assert rhythm.next(0.0, CHUNK_S, is_complete=False) == pytest.approx(CHUNK_S - FRAME_S)
 
 
 def test_a_backlog_is_not_waited_for() -> None:
