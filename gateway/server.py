@@ -21,6 +21,7 @@ from gateway.admission import Calls
 from gateway.config import Settings
 from gateway.engines.pool import SPHINX, EnginePool
 from gateway.front_door import DoorSite, FrontDoor
+from gateway.garbage import GarbageWatch
 from gateway.journal import Journal
 from gateway.loop_watch import LoopWatch
 from gateway.media.tape import Budget
@@ -86,6 +87,7 @@ async def serving(settings: Settings, *, engine: str = SPHINX) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         house = await _open_house(stack, settings, engine)
         calls = Calls(settings.limits.max_calls, house.rooms.budget)
+        await stack.enter_async_context(GarbageWatch(lambda: len(calls)))
         door = FrontDoor(settings.limits)
         runner = web.AppRunner(
             _application(settings, house, calls, door, token),

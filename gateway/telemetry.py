@@ -174,6 +174,11 @@ LOOP_LAG_SECONDS = Histogram(
 LOOP_LAG_MAX_SECONDS = Gauge(
     "gateway_event_loop_lag_max_seconds", "The latest of the last 20 such timers.", registry=REGISTRY
 )
+LOOP_LONGEST_BLOCK_SECONDS = Gauge(
+    "gateway_event_loop_longest_block_seconds",
+    "Longest time since the start in which the event loop came to nothing else, less at most 20 ms.",
+    registry=REGISTRY,
+)
 LOOP_TASKS = Gauge("gateway_event_loop_tasks", "Tasks that are not done.", registry=REGISTRY)
 ProcessCollector(registry=REGISTRY)  # process_resident_memory_bytes, process_open_fds and others; on Linux
 

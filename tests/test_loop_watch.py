@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from gateway import telemetry
-from gateway.loop_watch import WINDOW, LoopWatch
+from gateway.loop_watch import TICK_S, WINDOW, LoopWatch
 from tests.support.virtual_time import VirtualTimeLoop, run
 
 INTERVAL_S = 0.5
@@ -60,6 +60,41 @@ def test_the_worst_look_of_the_window_shows_in_the_metrics_and_then_no_more() ->
     assert value("gateway_event_loop_lag_max_seconds") == pytest.approx(3.0)
     watched(3.0, *[0.1] * WINDOW)
     assert value("gateway_event_loop_lag_max_seconds") == pytest.approx(0.1)
+
+
+def test_the_longest_block_since_the_start_shows_whenever_it_comes() -> None:
+    watched(0.0, 2.0, 0.0, 0.3)
+    assert value("gateway_event_loop_longest_block_seconds") == pytest.approx(2.0 + INTERVAL_S / 2, abs=1.01 * TICK_S)
+
+
+def test_a_block_between_two_looks_shows_as_well() -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(LoopWatch(interval_s=INTERVAL_S).run())
+            await asyncio.sleep(INTERVAL_S * 1.2)
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualTimeLoop)
+            loop.hold_up(INTERVAL_S * 0.2)
+            await asyncio.sleep(INTERVAL_S * 0.2)
+            watching.cancel()
+
+    run(main())
+    assert value("gateway_event_loop_longest_block_seconds") == pytest.approx(INTERVAL_S * 0.2, abs=1.01 * TICK_S)
+
+
+def test_what_the_start_of_the_process_does_is_not_its_longest_block() -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(LoopWatch(interval_s=INTERVAL_S).run())
+            await asyncio.sleep(0)
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualTimeLoop)
+            loop.hold_up(30.0)
+            await asyncio.sleep(INTERVAL_S)
+            watching.cancel()
+
+    run(main())
+    assert value("gateway_event_loop_longest_block_seconds") == 0
 
 
 def test_every_look_is_counted() -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,7 +26,7 @@ class Disk:
         """Open a file for its owner alone; an old one of that name is emptied."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
 
-    def write(self, descriptor: int, data: memoryview, offset: int) -> int:
+    def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
         """Write at an offset; returns how many bytes were taken, which may be fewer."""
         return os.pwrite(descriptor, data, offset)
 
@@ -61,6 +61,8 @@ class OpenFile:
     It is made by the first write. A write that fails leaves the file as it was before: either all of it is there or
     nothing, and the next one goes to the same place.
     """
+
+    __slots__ = ("_descriptor", "_disk", "_path", "_sync")
 
     def __init__(self, path: Path, disk: Disk, *, sync: bool) -> None:
         self._path = path
@@ -162,24 +164,23 @@ class Batch(msgspec.Struct, eq=False):
         for each in self.audio:
             if each is None:
                 continue
-            for position, samples, came, record in self._records(each):
+            records = encode_audio(self.tag, each.track, self.format, each.chunks, each.came)
+            if each.closes_at is not None:
+                records.append(self._closing(each, each.closes_at, records))
+            for position, samples, came, record in records:
                 self.notes.append((each.track, position, samples, came, offset))
                 parts.append(record)
                 offset += len(record)
         if self.end is not None:
             parts.append(encode(self.tag, Kind.END, self.end))
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _records(self, audio: TrackAudio) -> Iterator[tuple[int, int, int, bytes]]:
-        came = audio.came
-        for position, samples, came_before, record in encode_audio(
-            self.tag, audio.track, self.format, audio.chunks, audio.came
-        ):
-            yield position, samples, came_before, record
-            came = came_before + samples
-        if audio.closes_at is not None:
-            at = audio.closes_at
-            yield at, 0, came, encode(self.tag, Kind.AUDIO, b"", track=audio.track, position=at, came=came)
+    def _closing(
+        self, audio: TrackAudio, at: int, before: Sequence[tuple[int, int, int, bytes]]
+    ) -> tuple[int, int, int, bytes]:
+        """The empty record that closes a track, and what `encode_audio` says of a record."""
+        came = before[-1][1] + before[-1][2] if before else audio.came
+        return at, 0, came, encode(self.tag, Kind.AUDIO, b"", track=audio.track, position=at, came=came)
 
 
 def write_all(batches: Sequence[Batch]) -> list[OSError | None]:
@@ -216,10 +217,9 @@ def _fault(batch: Batch) -> OSError | None:
 
 
 def _write_all(disk: Disk, descriptor: int, data: bytes, offset: int) -> None:
-    rest = memoryview(data)
-    while rest:
-        written = disk.write(descriptor, rest, offset)
+    rest: bytes | memoryview = data
+    while (written := disk.write(descriptor, rest, offset)) != len(rest):
         if written <= 0:
             raise OSError(errno.EIO, "the disk takes nothing")
-        rest = rest[written:]
+        rest = memoryview(rest)[written:]
         offset += written

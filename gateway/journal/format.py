@@ -22,7 +22,7 @@ taken for a record.
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 from struct import Struct
 
@@ -88,7 +88,7 @@ def encode(
 
 def encode_audio(
     tag: bytes, track: Track, audio_format: AudioFormat, chunks: Sequence[Stretch], came: int
-) -> Iterator[tuple[int, int, int, bytes]]:
+) -> list[tuple[int, int, int, bytes]]:
     """
     Frame chunks that lie one after the other; those that follow on without a hole share a record.
 
@@ -99,26 +99,33 @@ def encode_audio(
         Of each record: position, length in samples, samples that came before it, and the record itself.
     """
     sample_bytes = audio_format.bytes_per_sample
+    found: list[tuple[int, int, int, bytes]] = []
     for position, payload in _runs(sample_bytes, chunks):
         for start in range(0, len(payload), MAX_AUDIO_BYTES):
             part = payload[start : start + MAX_AUDIO_BYTES]
             at = position + start // sample_bytes
             samples = len(part) // sample_bytes
-            yield at, samples, came, encode(tag, Kind.AUDIO, part, track=track, position=at, came=came)
+            found.append((at, samples, came, encode(tag, Kind.AUDIO, part, track=track, position=at, came=came)))
             came += samples
+    return found
 
 
-def _runs(sample_bytes: int, chunks: Sequence[Stretch]) -> Iterator[tuple[int, bytes]]:
-    first = 0
-    expected = None
-    for number, chunk in enumerate(chunks):
-        if expected is not None and chunk.position != expected:
-            yield chunks[first].position, b"".join([each.payload for each in chunks[first:number]])
-            first = number
-        samples, rest = divmod(len(chunk.payload), sample_bytes)
-        expected = chunk.position + samples if not rest else -1
-    if chunks:
-        yield chunks[first].position, b"".join([each.payload for each in chunks[first:]])
+def _runs(sample_bytes: int, chunks: Sequence[Stretch]) -> list[tuple[int, bytes]]:
+    found: list[tuple[int, bytes]] = []
+    payloads: list[bytes] = []
+    start = expected = 0
+    for chunk in chunks:
+        payload = chunk.payload
+        if chunk.position != expected or not payloads:
+            if payloads:
+                found.append((start, b"".join(payloads)))
+                payloads = []
+            start = chunk.position
+        payloads.append(payload)
+        expected = chunk.position + len(payload) // sample_bytes if len(payload) % sample_bytes == 0 else -1
+    if payloads:
+        found.append((start, b"".join(payloads)))
+    return found
 
 
 class Scanner:

@@ -8,7 +8,43 @@ from gateway.journal.format import Kind, Record
 from telephony_codecs.formats import AudioFormat
 
 MARK_BYTES = 1 << 18
-"""A mark is made about so often: 16 s of a call with two tracks, 32 bytes of memory each."""
+"""A mark is made about so often: 16 s of a call with two tracks, 24 bytes of memory each."""
+
+
+class _Extent:
+    """
+    What the file holds of one track; all but `held` and `came` are positions.
+
+    Attributes:
+        ends: per mark, the position after the track's last sample before it.
+        first, after: of the first sample, and after the last one; both 0 before any audio.
+        held: samples that are there.
+        came: samples that came, there or missing.
+        missing: from and to.
+    """
+
+    __slots__ = ("after", "came", "ends", "first", "has_audio", "held", "missing")
+
+    def __init__(self, marks: int) -> None:
+        self.ends = array("q", bytes(8 * marks))
+        self.first = self.after = self.held = self.came = 0
+        self.has_audio = False
+        self.missing: list[tuple[int, int]] = []
+
+    def lack(self, samples: int, before: int) -> None:
+        """So many samples are missing before a position."""
+        start = max(self.after, before - samples)
+        if start < before:
+            self.missing.append((start, before))
+
+    def grow(self, position: int, samples: int) -> None:
+        """So many samples are there from a position on."""
+        if not self.has_audio:
+            self.has_audio = True
+            self.first = self.after = position
+        end = position + samples
+        self.held += max(0, end - max(position, self.after))
+        self.after = max(self.after, end)
 
 
 class Index:
@@ -19,15 +55,12 @@ class Index:
         audio_format: of all tracks.
     """
 
+    __slots__ = ("_extents", "_offsets", "format")
+
     def __init__(self, audio_format: AudioFormat) -> None:
         self.format = audio_format
         self._offsets = array("q", [0])
-        self._ends = {track: array("q", [0]) for track in Track}
-        self._first: dict[Track, int] = {}
-        self._after: dict[Track, int] = {}
-        self._held = dict.fromkeys(Track, 0)
-        self._came = dict.fromkeys(Track, 0)
-        self._missing: dict[Track, list[tuple[int, int]]] = {track: [] for track in Track}
+        self._extents: dict[Track, _Extent] = {}
 
     def note(self, track: Track, position: int, samples: int, came: int, offset: int) -> None:
         """
@@ -36,30 +69,16 @@ class Index:
         Args:
             came: samples of the track that came before it.
         """
-        if came > self._came[track]:
-            self.note_missing(track, came - self._came[track], position)
-        self._came[track] = max(self._came[track], came + samples)
+        extent = self._extents.get(track)
+        if extent is None:
+            extent = self._begin(track)
+        if came > extent.came:
+            extent.lack(came - extent.came, position)
+        extent.came = max(extent.came, came + samples)
         if samples:
-            self._note_audio(track, position, samples, offset)
-
-    def note_missing(self, track: Track, samples: int, before: int) -> None:
-        """So many samples are missing before a position."""
-        start = max(self._after.get(track, 0), before - samples)
-        if start < before:
-            self._missing[track].append((start, before))
-
-    def _note_audio(self, track: Track, position: int, samples: int, offset: int) -> None:
-        if offset - self._offsets[-1] >= MARK_BYTES:
-            self._offsets.append(offset)
-            for each, ends in self._ends.items():
-                ends.append(self._after.get(each, 0))
-        after = self._after.get(track)
-        end = position + samples
-        if after is None:
-            self._first[track] = position
-            after = position
-        self._held[track] += max(0, end - max(position, after))
-        self._after[track] = max(after, end)
+            if offset - self._offsets[-1] >= MARK_BYTES:
+                self._mark(offset)
+            extent.grow(position, samples)
 
     def note_record(self, record: Record) -> None:
         """Same for a record that was read; others than audio are passed over."""
@@ -69,11 +88,13 @@ class Index:
 
     def extent(self, track: Track) -> tuple[int, int] | None:
         """Position of the track's first sample and the one after its last; None if there is no audio."""
-        return (self._first[track], self._after[track]) if track in self._first else None
+        found = self._extents.get(track)
+        return (found.first, found.after) if found is not None and found.has_audio else None
 
     def samples(self, track: Track) -> int:
         """How many samples of the track are there."""
-        return self._held[track]
+        found = self._extents.get(track)
+        return 0 if found is None else found.held
 
     def missing(self, track: Track) -> list[tuple[int, int]]:
         """
@@ -81,13 +102,24 @@ class Index:
 
         Where the stream itself paused at the same place, they are taken to lie at the end of the pause.
         """
-        return list(self._missing[track])
+        found = self._extents.get(track)
+        return [] if found is None else list(found.missing)
 
     @property
     def tracks(self) -> list[Track]:
         """Tracks that have audio."""
-        return [track for track in Track if track in self._first]
+        return [track for track in Track if self.extent(track) is not None]
 
     def offset_before(self, track: Track, position: int) -> int:
         """An offset at which a record begins; the track's audio from this position on lies behind it."""
-        return self._offsets[bisect_right(self._ends[track], position) - 1]
+        found = self._extents.get(track)
+        return self._offsets[-1 if found is None else bisect_right(found.ends, position) - 1]
+
+    def _begin(self, track: Track) -> _Extent:
+        self._extents[track] = extent = _Extent(len(self._offsets))
+        return extent
+
+    def _mark(self, offset: int) -> None:
+        self._offsets.append(offset)
+        for extent in self._extents.values():
+            extent.ends.append(extent.after)

@@ -41,6 +41,23 @@ class CallJournal:
         clock: Unix seconds.
     """
 
+    __slots__ = (
+        "_clock",
+        "_end",
+        "_failures",
+        "_file",
+        "_flush",
+        "_format",
+        "_give_up_at",
+        "_header",
+        "_is_end_written",
+        "_let_go",
+        "_shelf",
+        "_strands",
+        "_writer",
+        "retry_at",
+    )
+
     def __init__(
         self,
         header: CallHeader,
@@ -150,13 +167,12 @@ class CallJournal:
     def settle(self, batch: Batch) -> int:
         """The batch is on disk; returns by how many bytes the file has grown."""
         self._failures = 0
-        written: dict[Track, int] = {}
+        index = self._file.index
         for track, position, samples, came, offset in batch.notes:
-            self._file.index.note(track, position, samples, came, offset)
-            written[track] = written.get(track, 0) + samples
+            index.note(track, position, samples, came, offset)
         for strand, audio in zip(self._strands, batch.audio, strict=True):
             if audio is not None:
-                strand.settle(audio, written.get(strand.track, 0))
+                strand.settle(audio, sum(note[2] for note in batch.notes if note[0] is strand.track))
         self._is_end_written |= batch.end is not None
         grown_bytes = batch.offset + batch.size_bytes - self._file.size_bytes
         self._file.size_bytes += grown_bytes

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from gateway import telemetry
 from gateway.journal.disk import Disk
+from gateway.journal.hand import Hand
 from gateway.journal.index import Index
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ class Shelf:
         self.folder = folder
         self.disk = disk
         self._used_bytes = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._hand = Hand("journal")
         self._slow_thread = ThreadPoolExecutor(1, thread_name_prefix="journal-recording")
 
     def path(self, call_id: str) -> Path:
@@ -61,11 +62,11 @@ class Shelf:
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """Do something short in the thread; one after the other."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        return await self._hand.run(function, *arguments)
 
     def run_later(self, function: Callable[[], None]) -> None:
-        """Do something in the thread after what it has to do already; nobody waits for it."""
-        self._thread.submit(function)
+        """Do something in the thread after what it has to do already; nobody waits for it, and it never fails."""
+        self._hand.run_later(function)
 
     async def run_slow(self, function: Callable[..., T], *arguments: Any) -> T:
         """Do something that takes seconds and must not delay writing; one after the other as well."""
@@ -73,5 +74,5 @@ class Shelf:
 
     def close(self) -> None:
         """Wait for the threads."""
-        self._thread.shutdown()
+        self._hand.close()
         self._slow_thread.shutdown()

@@ -13,6 +13,8 @@ class Strand:
     Every sample that came was written, is to be written, or was missed: memory gave it up before.
     """
 
+    __slots__ = ("_counted", "_given_up", "_saved", "_seen", "_written", "tape", "track")
+
     def __init__(self, track: Track, tape: Tape) -> None:
         self.track = track
         self.tape = tape
@@ -43,12 +45,13 @@ class Strand:
 
     def settle(self, audio: TrackAudio, samples: int) -> None:
         """It was written: so many samples."""
-        # Memory may have given some of it up while it was on its way to the disk: that is no loss.
-        self._saved += min(self.tape.missed - audio.missed, samples)
+        tape = self.tape
+        if tape.missed > audio.missed:  # memory gave some of it up while it was on its way to the disk: that is no loss
+            self._saved += min(tape.missed - audio.missed, samples)
         self._written += samples
         if audio.chunks:
             last = audio.chunks[-1]
-            self.tape.wrote(last.position + self.tape.format.samples(last.payload))
+            tape.wrote(last.position + tape.format.samples(last.payload))
 
     def give_up(self) -> int:
         """What is not written will never be; returns how many samples."""

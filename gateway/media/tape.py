@@ -118,8 +118,11 @@ class Tape:
 
     def unwritten(self) -> list[Stretch]:
         """What the journal has not written, in order."""
+        held = self._held
+        if held and held[0].position >= self._written:  # as nearly always: what is written is let go
+            return list(held)
         found: list[Stretch] = []
-        for chunk in reversed(self._held):
+        for chunk in reversed(held):
             if self._end_of(chunk) <= self._written:
                 break
             found.append(chunk)

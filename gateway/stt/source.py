@@ -7,7 +7,6 @@ the usual length.
 """
 
 from bisect import insort
-from collections import deque
 
 import msgspec
 import structlog
@@ -95,9 +94,9 @@ class Source:
         self._chunk_samples = chunk_samples
         self._shorten_before = shorten_before
         self._far_behind = round(FAR_BEHIND_S * tape.format.rate_hz)
-        self._shortener = Shortener(tape.format)
-        self._ready: deque[Stretch | Missing] = deque()
-        self._pages: deque[Stretch] = deque()
+        self._shortener: Shortener | None = None  # only a long backlog needs one
+        self._ready: list[Stretch | Missing] = []
+        self._pages: list[Stretch] = []
 
     @property
     def behind_samples(self) -> int:
@@ -110,7 +109,7 @@ class Source:
         if held is None or held.position != self.position or held.position < self._shorten_before or self._ready:
             return None
         samples = self._tape.format.samples(held.payload)
-        if samples > self._chunk_samples or self._shortener.is_holding:
+        if samples > self._chunk_samples or (self._shortener is not None and self._shortener.is_holding):
             return None
         self.position += samples
         return held
@@ -125,14 +124,16 @@ class Source:
         while not self._ready:
             piece = await self._read()
             if isinstance(piece, Stretch) and self._is_far_behind(piece):
+                self._shortener = self._shortener or Shortener(self._tape.format)
                 self._ready.extend(self._shortener.pass_on(piece))
                 continue
-            self._ready.extend(self._shortener.rest())
+            if self._shortener is not None:
+                self._ready.extend(self._shortener.rest())
             if not self._ready:
                 return piece
             if piece is not None:
                 self._ready.append(piece)
-        return self._ready.popleft()
+        return self._ready.pop(0)
 
     def _is_far_behind(self, piece: Stretch) -> bool:
         if piece.position >= self._shorten_before:
@@ -156,7 +157,7 @@ class Source:
         if self._archive is None:
             return None
         while self._pages and self._end_of(self._pages[0]) <= self.position:
-            self._pages.popleft()
+            self._pages.pop(0)
         if not self._pages:
             try:
                 self._pages.extend(await self._archive.read(self.position))

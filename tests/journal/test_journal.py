@@ -2,6 +2,7 @@
 
 import asyncio
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from structlog.testing import capture_logs
 from gateway.config import JournalSettings
 from gateway.errors import StorageError
 from gateway.events import Track
-from gateway.journal import Journal
+from gateway.journal import Journal, writer
+from gateway.journal.disk import Batch, write_all
 from tests.support.faulty_disk import FaultyDisk
 from tests.support.journalled_calls import (
     CHUNK,
@@ -54,13 +56,36 @@ async def kept_in_copy(folder: Path) -> object:
     return await kept_in(copy)
 
 
-async def test_every_call_gets_its_turn(folder: Path) -> None:
-    async with Journal(folder, JournalSettings(), tick_s=0.01) as journal:
-        lines = [Line(journal, f"call_{number}") for number in range(12)]
+@pytest.mark.parametrize("slot_calls", [1, 5, 100])
+async def test_every_call_gets_its_turn(folder: Path, monkeypatch: pytest.MonkeyPatch, slot_calls: int) -> None:
+    monkeypatch.setattr(writer, "SLOT_CALLS", slot_calls)
+    async with Journal(folder, JournalSettings(), tick_s=0.001) as journal:
+        lines = [Line(journal, f"call_{number}") for number in range(40)]
         for line in lines:
             line.feed()
         await until(lambda: all(line.unwritten == 0 for line in lines))
-    assert len(await kept_in(folder)) == 12
+    assert len(await kept_in(folder)) == 40
+
+
+async def test_few_calls_are_written_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+
+    def watched(batches: Sequence[Batch]) -> list[OSError | None]:
+        written.append(len(batches))
+        return write_all(batches)
+
+    monkeypatch.setattr(writer, "write_all", watched)
+    async with Journal(folder, JournalSettings(), tick_s=0.001) as journal:
+        lines = [Line(journal, f"call_{number}") for number in range(writer.SLOT_CALLS + 1)]
+        for line in lines:
+            line.feed()
+        await until(lambda: all(line.unwritten == 0 for line in lines))
+    assert sorted(written) == [1, writer.SLOT_CALLS]
+
+
+def test_less_than_a_second_lies_between_two_writes_of_a_call() -> None:
+    longest_chunk_s = 0.1
+    assert writer.SLOTS * writer.TICK_S + longest_chunk_s <= 0.9
 
 
 async def test_memory_lets_go_of_what_was_written(journal: Journal) -> None:

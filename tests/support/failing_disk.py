@@ -12,13 +12,14 @@ DEADLINE_S = 10.0
 class Disk:
     """
     Opens connections that fail on command: at the statement that begins with `fails_at`, or at a size in pages; or that
-    commit only once the gate is open.
+    commit only once the gate is open; or that commit and report a failure, `lies` times.
     """
 
     def __init__(self) -> None:
         self.fails_at: str | None = None
         self.failed = threading.Semaphore(0)
         self.page_limit: int | None = None
+        self.lies = 0
         self.gate = threading.Event()
         self.gate.set()
 
@@ -34,6 +35,10 @@ class Disk:
                     assert disk.gate.wait(DEADLINE_S)
                 if disk.fails_at is not None and sql.startswith(disk.fails_at):
                     disk.failed.release()
+                    raise sqlite3.OperationalError("disk I/O error")
+                if sql == "COMMIT" and disk.lies:
+                    disk.lies -= 1
+                    super().execute(sql, *arguments)
                     raise sqlite3.OperationalError("disk I/O error")
                 try:
                     return super().execute(sql, *arguments)

@@ -37,7 +37,7 @@ class FaultyDisk(Disk):
         self._paths[descriptor] = path
         return descriptor
 
-    def write(self, descriptor: int, data: memoryview, offset: int) -> int:
+    def write(self, descriptor: int, data: bytes | memoryview, offset: int) -> int:
         self.writes += 1
         self.arrived.release()
         assert self.open_gate.wait(10)
