@@ -22,8 +22,9 @@ from gateway.outbox.database import NewEvent, StoredEvent, UnfinishedCall
 from gateway.outbox.endpoint import endpoints_of
 from gateway.outbox.partials import PartialSender
 from gateway.outbox.schedule import DAY_S, HOUR_S
-from gateway.outbox.sender import OpenClient, Sender
+from gateway.outbox.sender import Sender
 from gateway.outbox.store import Listener, Store
+from gateway.outbox.worker import OpenClient
 
 # How soon the sender notices what `gateway deliveries` did.
 _LOOK_S = 1.0

@@ -1,5 +1,6 @@
 """
 The SQL of the outbox: plain functions on one SQLite connection, called on the store's thread inside its transactions.
+What is written for each event and attempt is in `writing`.
 
 An event and one delivery per receiver are written together (transactional outbox). Of the pending deliveries of a call
 to an endpoint only the oldest, the *head*, has a due time; when it ends, the next one becomes head in the same
@@ -14,14 +15,14 @@ What operators do is in `operating`; the tables are in `schema`.
 """
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
 
-from gateway.events import CallEnded, CallInfo
+from gateway.events import CallInfo
 
 _PRUNED_PER_STEP = 500
 
@@ -80,7 +81,10 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Due(msgspec.Struct, frozen=True):
-    """What can be sent now, and when (Unix seconds) the next one falls due; None if nothing waits for its time."""
+    """
+    What can be sent now, and when (Unix seconds) the next one falls due: None if nothing waits for its time, and if
+    there were as many as asked for, because whoever has sent one asks again.
+    """
 
     deliveries: list[Delivery]
     next_at: float | None
@@ -114,89 +118,6 @@ class UnfinishedCall(msgspec.Struct, frozen=True, kw_only=True):
 # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def insert_event(db: sqlite3.Connection, event: NewEvent) -> tuple[StoredEvent, Change]:
-    """
-    Write an event with its deliveries. An event whose id is there already is left alone: a commit may succeed on disk
-    and still report a failure, and is then repeated.
-
-    Returns:
-        The event, and the deliveries that it added.
-
-    Raises:
-        sqlite3.IntegrityError: another event has this sequence number of the call, or the call has ended before.
-    """
-    stored = StoredEvent(
-        position=0,
-        id=event.id,
-        type=event.type,
-        call_id=event.call.id,
-        sequence=event.sequence,
-        created_at=event.created_at,
-        body=event.body,
-    )
-    ended_at = event.created_at if event.type == CallEnded.type else None
-    db.execute(
-        "INSERT INTO calls (call_id, started_at, ended_at, last_sequence, info) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (call_id) DO UPDATE SET ended_at = coalesce(ended_at, excluded.ended_at),"
-        " last_sequence = max(last_sequence, excluded.last_sequence)",
-        (event.call.id, event.created_at, ended_at, event.sequence, msgspec.json.encode(event.call)),
-    )
-    row = db.execute(
-        "INSERT INTO events (id, call_id, sequence, type, created_at, body) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (id) DO NOTHING RETURNING position",
-        (event.id, event.call.id, event.sequence, event.type, event.created_at, event.body),
-    ).fetchone()
-    if row is None:
-        (position,) = db.execute("SELECT position FROM events WHERE id = ?", (event.id,)).fetchone()
-        return msgspec.structs.replace(stored, position=position), Change()
-    for endpoint in event.endpoints:
-        db.execute(
-            "INSERT INTO deliveries (position, endpoint, call_id, state, due_at)"
-            " VALUES (:position, :endpoint, :call, 'pending', CASE WHEN EXISTS"
-            " (SELECT 1 FROM deliveries WHERE endpoint = :endpoint AND call_id = :call AND state = 'pending')"
-            " THEN NULL ELSE :at END)",
-            {"position": row[0], "endpoint": endpoint, "call": event.call.id, "at": event.created_at},
-        )
-    return msgspec.structs.replace(stored, position=row[0]), Change(pending=len(event.endpoints))
-
-
-def record_attempt(db: sqlite3.Connection, delivery: Delivery, verdict: Verdict) -> Change:
-    """
-    Write how an attempt ended together with what follows from it.
-
-    A delivery that is no longer pending is left as it is. One that is not the oldest of its call any more, because an
-    operator revived an older one meanwhile, waits for that one.
-    """
-    changed = db.execute(
-        "UPDATE deliveries SET state = :state, lease_until = NULL, attempts = :attempts,"
-        " misconfigured = :misconfigured, due_at = CASE WHEN EXISTS (SELECT 1 FROM deliveries"
-        " WHERE endpoint = :endpoint AND call_id = :call AND state = 'pending' AND position < :position)"
-        " THEN NULL ELSE :due_at END, last_outcome = :outcome, last_status = :status, last_attempt_at = :at"
-        " WHERE position = :position AND endpoint = :endpoint AND state = 'pending'",
-        {
-            "state": verdict.state,
-            "attempts": verdict.attempts,
-            "misconfigured": verdict.misconfigured,
-            "due_at": verdict.due_at,
-            "outcome": verdict.outcome,
-            "status": verdict.status,
-            "at": verdict.at,
-            "position": delivery.position,
-            "endpoint": delivery.endpoint,
-            "call": delivery.call_id,
-        },
-    ).rowcount
-    if verdict.disables is not None:
-        db.execute(
-            "UPDATE endpoints SET disabled_at = ?, reason = ? WHERE key = ? AND disabled_at IS NULL",
-            (verdict.at, verdict.disables, delivery.endpoint),
-        )
-    if not changed or verdict.state is DeliveryState.PENDING:
-        return Change()
-    promote(db, delivery.endpoint, delivery.call_id, verdict.at)
-    return Change(pending=-1, dead=int(verdict.state is DeliveryState.DEAD))
-
-
 def promote(db: sqlite3.Connection, endpoint: str, call_id: str, now: float) -> None:
     """Make the oldest pending delivery of the call the head, if there is one."""
     db.execute(
@@ -204,51 +125,6 @@ def promote(db: sqlite3.Connection, endpoint: str, call_id: str, now: float) -> 
         " (SELECT min(position) FROM deliveries WHERE endpoint = :endpoint AND call_id = :call AND state = 'pending')",
         {"now": now, "endpoint": endpoint, "call": call_id},
     )
-
-
-def lease_due(
-    db: sqlite3.Connection,
-    endpoint: str,
-    now: float,
-    lease_s: float,
-    limit: int,
-    in_flight: Collection[str],
-) -> Due:
-    """
-    Take up to `limit` heads that are due, the longest waiting first, and mark them as taken for `lease_s`.
-
-    Args:
-        in_flight: ids of calls to leave out, because an attempt is under way whose end has not been recorded yet.
-    """
-    rows = db.execute(
-        "SELECT d.position, d.call_id, e.id, e.type, d.attempts, d.misconfigured, e.body"
-        " FROM deliveries d JOIN events e ON e.position = d.position"
-        " WHERE d.endpoint = ? AND d.due_at IS NOT NULL AND d.ready_at <= ? ORDER BY d.ready_at LIMIT ?",
-        (endpoint, now, limit + len(in_flight)),
-    ).fetchall()
-    taken = [row for row in rows if row[1] not in in_flight][:limit]
-    db.executemany(
-        "UPDATE deliveries SET lease_until = ? WHERE position = ? AND endpoint = ?",
-        [(now + lease_s, row[0], endpoint) for row in taken],
-    )
-    (next_at,) = db.execute(
-        "SELECT min(ready_at) FROM deliveries WHERE endpoint = ? AND due_at IS NOT NULL AND ready_at > ?",
-        (endpoint, now),
-    ).fetchone()
-    deliveries = [
-        Delivery(
-            position=position,
-            endpoint=endpoint,
-            call_id=call_id,
-            event_id=event_id,
-            type=type_,
-            attempt=attempts + 1,
-            misconfigured=misconfigured,
-            body=body,
-        )
-        for position, call_id, event_id, type_, attempts, misconfigured, body in taken
-    ]
-    return Due(deliveries, next_at)
 
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):
@@ -368,7 +244,9 @@ def look(db: sqlite3.Connection, seen: int) -> Look:
     """
     (version,) = db.execute("PRAGMA data_version").fetchone()
     (oldest_at,) = db.execute(
-        "SELECT created_at FROM events WHERE position = (SELECT min(position) FROM deliveries WHERE due_at IS NOT NULL)"
+        # By itself SQLite takes the primary key, and reads past all that was ever delivered.
+        "SELECT created_at FROM events WHERE position ="
+        " (SELECT min(position) FROM deliveries INDEXED BY deliveries_heads WHERE due_at IS NOT NULL)"
         " UNION ALL SELECT NULL LIMIT 1"
     ).fetchone()
     return Look(version=version, oldest_at=oldest_at, totals=read_totals(db) if version != seen else None)

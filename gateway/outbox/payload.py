@@ -37,16 +37,21 @@ def encode(event: CallEvent, id_: str, at: datetime) -> bytes:
         UTF-8 JSON. Numbers whose name ends in `_s` are rounded to a millisecond.
     """
     timestamp = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    data = _round_seconds(msgspec.to_builtins(event))
+    data = msgspec.to_builtins(event)
+    _round_seconds(data)
     return _ENCODER.encode({"type": event.type, "id": id_, "timestamp": timestamp, "data": data})
 
 
-def _round_seconds(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: round(item, 3) if isinstance(item, float) and key.endswith("_s") else _round_seconds(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_round_seconds(item) for item in value]
-    return value
+def _round_seconds(data: dict[str, Any]) -> None:
+    """In place: most of what there is to encode are words, and most of their fields are left as they are."""
+    for key, value in data.items():
+        kind = type(value)
+        if kind is float:
+            if key.endswith("_s"):
+                data[key] = round(value, 3)
+        elif kind is dict:
+            _round_seconds(value)
+        elif kind is list or kind is tuple:
+            for item in value:
+                if type(item) is dict:
+                    _round_seconds(item)

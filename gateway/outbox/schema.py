@@ -19,6 +19,8 @@ Connect: TypeAlias = Callable[[Path], sqlite3.Connection]
 FILE_NAME = "outbox.sqlite3"
 _LOCK_NAME = "outbox.lock"
 _BUSY_S = 5.0
+# More than the statements of `writing` in all their sizes; a small one takes about a kilobyte, the largest ten.
+_STATEMENTS_KEPT = 256
 
 # The n-th script brings a file of version n to version n + 1; a new file goes through all of them.
 _STEPS = (
@@ -78,7 +80,7 @@ SCHEMA_VERSION = len(_STEPS)
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection in autocommit mode; the store begins and ends the transactions."""
-    return sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    return sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, cached_statements=_STATEMENTS_KEPT)
 
 
 def open_database(path: Path, connect: Connect) -> sqlite3.Connection:

@@ -4,22 +4,26 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Collection, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import StorageError
-from gateway.outbox import schema
-from gateway.outbox.database import Delivery, DeliveryState, StoredEvent, Verdict
+from gateway.outbox import operating, schema
+from gateway.outbox.database import Delivery, DeliveryState, Due, StoredEvent, Verdict
 from gateway.outbox.schema import FILE_NAME
 from gateway.outbox.store import Store
+from gateway.outbox.transaction import Claim
 from tests.support import call_events
 from tests.support.failing_disk import DEADLINE_S, Disk
 from tests.support.stored_events import ENDPOINT, NOW, event
+
+T = TypeVar("T")
 
 
 def verdict(state: DeliveryState, due_at: float | None = None, at: float = NOW) -> Verdict:
@@ -63,6 +67,207 @@ async def test_appends_that_come_together_share_a_transaction(tmp_path: Path) ->
 
         assert store.commits <= 2
         assert store.pending == 64
+
+
+async def test_a_group_takes_no_more_statements_than_one_event_and_one_end(tmp_path: Path) -> None:
+    """
+    Between two statements the thread lets go of the interpreter, and a busy event loop is slow to give it back: with
+    statements per event the outbox fell 25 s behind, at a rate of which an idle one can take many times as much.
+    """
+    counted: list[int] = []
+    for size in (1, 32):
+        seen, connect = traced()
+        async with Store(tmp_path / str(size), connect=connect) as store:
+            await together(store.append(event(f"call_{number}")) for number in range(size))
+            taken = await lease(store)
+            await together(store.append(event(f"call_{number}", 2)) for number in range(size))
+            await together(record(store, each) for each in taken)
+            assert len(await lease(store)) == size
+            counted.append(len(seen))
+
+    assert counted[0] == counted[1]
+
+
+async def test_the_positions_of_a_group_follow_the_last_ever_given(tmp_path: Path) -> None:
+    """Also if that one was deleted: whoever reads on from a position misses nothing."""
+    async with Store(tmp_path) as store:
+        await store.append(event("old", type="call.ended", endpoints=()))
+        await store.prune(done_before=NOW + 1, dead_before=0, endpoints=[])
+        group = await together(store.append(event(sequence=sequence)) for sequence in (1, 2, 3))
+
+    assert [one.position for one in group] == [2, 3, 4]
+
+
+async def test_a_group_larger_than_a_statement_takes_is_written_whole(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        stored = await together(store.append(event(f"call_{number // 3}", number % 3 + 1)) for number in range(99))
+        taken = await lease(store)
+        await together(record(store, each) for each in taken)
+        followers = await lease(store)
+
+    assert [one.position for one in stored] == list(range(1, 100))
+    assert {each.event_id for each in taken} == {f"evt_call_{number}_1" for number in range(33)}
+    assert {each.event_id for each in followers} == {f"evt_call_{number}_2" for number in range(33)}
+
+
+async def test_a_commit_that_succeeded_and_reported_a_failure_writes_nothing_twice(tmp_path: Path) -> None:
+    disk = Disk()
+    async with Store(tmp_path, connect=disk.connect, backoff_s=(0.001,)) as store:
+        await store.append(event("a"))
+        (delivery,) = await lease(store)
+        disk.lies = 1
+        await together([store.append(event("b", 1)), store.append(event("b", 2)), record(store, delivery)])
+
+        assert disk.lies == 0
+        assert [one.position for one in await store.events_of("b")] == [2, 3]
+        assert [each.event_id for each in await lease(store)] == ["evt_b_1"]
+
+
+async def test_an_end_that_was_dropped_meanwhile_does_not_touch_the_others_of_its_group(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        for call_id in ("a", "b", "c"):
+            await store.append(event(call_id))
+        taken = await lease(store)
+        with closing(schema.open_beside(tmp_path)) as db:
+            operating.drop(db, "evt_b_1", None, NOW)
+        await together(store.record(each, verdict(DeliveryState.DEAD)) for each in taken)
+        with closing(schema.open_beside(tmp_path)) as db:
+            views = operating.select_deliveries(db, states=list(DeliveryState))
+
+    assert {view.call_id: view.state.value for view in views} == {"a": "dead", "b": "dropped", "c": "dead"}
+
+
+async def test_the_end_of_an_attempt_shares_the_transaction_of_the_next_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.outbox.store._COMPANY_S", 1000.0)
+    async with Store(tmp_path) as store:
+        await store.append(event("a"))
+        (delivery,) = await lease(store)
+        before = store.commits
+        async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
+            ended = tasks.create_task(record(store, delivery))
+            await asyncio.sleep(0)
+            await store.append(event("b"))
+            await ended
+
+        assert store.commits == before + 1
+
+
+async def test_the_end_of_an_attempt_is_written_also_if_no_event_comes(tmp_path: Path) -> None:
+    async with Store(tmp_path) as store:
+        await store.append(event())
+        (delivery,) = await lease(store)
+        async with asyncio.timeout(DEADLINE_S):
+            await record(store, delivery)
+
+        assert store.pending == 0
+
+
+async def test_an_end_behind_which_something_waits_is_written_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.outbox.store._COMPANY_S", 1000.0)
+    async with Store(tmp_path) as store:
+        await together(store.append(event(sequence=sequence)) for sequence in (1, 2))
+        (delivery,) = await lease(store)
+        async with asyncio.timeout(DEADLINE_S):
+            await record(store, delivery)
+
+        assert store.pending == 1
+
+
+async def test_an_end_that_waits_for_company_is_written_when_the_store_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.outbox.store._COMPANY_S", 1000.0)
+    async with asyncio.TaskGroup() as tasks:
+        store = await tasks.create_task(Store(tmp_path).__aenter__())
+        await store.append(event())
+        (delivery,) = await lease(store)
+        tasks.create_task(record(store, delivery))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(DEADLINE_S):
+            await store.__aexit__(None, None, None)
+
+    async with Store(tmp_path) as store:
+        assert store.pending == 0
+
+
+async def test_an_event_waits_for_no_company_that_an_end_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both come while another transaction is under way."""
+    monkeypatch.setattr("gateway.outbox.store._COMPANY_S", 1000.0)
+    disk = Disk()
+    async with Store(tmp_path, connect=disk.connect) as store:
+        await store.append(event("a"))
+        (delivery,) = await lease(store)
+        async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
+            disk.gate.clear()
+            tasks.create_task(store.append(event("b", endpoints=())))
+            await disk.fails(1)
+            tasks.create_task(store.append(event("c", endpoints=())))
+            tasks.create_task(record(store, delivery))
+            await asyncio.sleep(0)
+            disk.gate.set()
+
+        assert store.pending == 0
+
+
+class Taker:
+    """Claims whatever is due for `ENDPOINT` in the transactions that it is asked about."""
+
+    def __init__(self) -> None:
+        self.asked: list[set[str]] = []
+        self.taken: list[Delivery] = []
+        self.undone = 0
+
+    def claim(self, ended: Collection[str]) -> Claim | None:
+        self.asked.append(set(ended))
+        return Claim(endpoint=ENDPOINT, now=NOW, lease_s=60, limit=9, in_flight=frozenset())
+
+    def take(self, due: Due) -> None:
+        self.taken += due.deliveries
+
+    def missed(self) -> None:
+        self.undone += 1
+
+
+async def test_what_a_transaction_makes_due_is_leased_in_it(tmp_path: Path) -> None:
+    taker = Taker()
+    async with Store(tmp_path) as store:
+        store.add_claimer(ENDPOINT, taker)
+        await together(store.append(event(call_id, sequence)) for call_id in ("a", "b") for sequence in (1, 2))
+        await record(store, taker.taken[0])
+
+        assert [each.event_id for each in taker.taken] == ["evt_a_1", "evt_b_1", "evt_a_2"]
+        assert taker.asked == [set(), {"a"}]
+        assert await lease(store) == []
+        assert store.commits == 2
+
+
+async def test_a_transaction_asks_only_whom_it_concerns(tmp_path: Path) -> None:
+    taker = Taker()
+    async with Store(tmp_path) as store:
+        store.add_claimer(ENDPOINT, taker)
+        await store.append(event(endpoints=("another",)))
+
+    assert taker.asked == []
+
+
+async def test_a_claim_is_undone_with_its_transaction_and_made_again(tmp_path: Path) -> None:
+    disk, taker = Disk(), Taker()
+    async with Store(tmp_path, connect=disk.connect, backoff_s=(0.001,)) as store, asyncio.TaskGroup() as tasks:
+        store.add_claimer(ENDPOINT, taker)
+        disk.fails_at = "COMMIT"
+        append = tasks.create_task(store.append(event()))
+        await disk.has_failed()
+        disk.fails_at = None
+        await append
+
+    assert taker.undone == len(taker.asked) - 1 > 0
+    assert [each.event_id for each in taker.taken] == ["evt_call_1_1"]
 
 
 async def test_listeners_hear_events_in_the_order_of_their_commits(tmp_path: Path) -> None:
@@ -446,17 +651,10 @@ async def test_dead_deliveries_are_counted(tmp_path: Path) -> None:
 
 async def test_the_queries_of_the_sender_use_indexes(tmp_path: Path) -> None:
     """Neither taking what is due nor promoting the next event may read the whole table."""
-    seen: list[str] = []
-
-    def connect(path: Path) -> sqlite3.Connection:
-        db = schema.connect(path)
-        db.set_trace_callback(seen.append)
-        return db
-
+    seen, connect = traced()
     async with Store(tmp_path, connect=connect) as store:
-        await store.append(event())
-        (delivery,) = await lease(store)
-        await store.record(delivery, verdict(DeliveryState.DELIVERED))
+        await together(store.append(event(call_id)) for call_id in ("a", "b"))
+        await together(record(store, each) for each in await lease(store))
         statements = [
             sql
             for sql in seen
@@ -466,10 +664,23 @@ async def test_the_queries_of_the_sender_use_indexes(tmp_path: Path) -> None:
             lambda db: [row[3] for sql in statements for row in db.execute(f"EXPLAIN QUERY PLAN {sql}")]
         )
 
+    given = ("CONSTANT", "subquery", "SCAN new", "SCAN ended", "SCAN taken")  # rows of the statement itself
     assert len(statements) > 5
-    assert [step for step in plans if step.startswith("SCAN") and "CONSTANT" not in step] == [
+    assert [step for step in plans if step.startswith("SCAN") and not any(name in step for name in given)] == [
         "SCAN deliveries USING INDEX deliveries_heads"  # at start-up, to take back leases: one entry per waiting call
     ]
+
+
+async def test_a_look_reads_nothing_of_what_was_delivered(tmp_path: Path) -> None:
+    """It is made every second, on the thread that commits."""
+    seen, connect = traced()
+    async with Store(tmp_path, connect=connect) as store:
+        await store.look()
+        (statement,) = {sql for sql in seen if sql.startswith("SELECT created_at")}
+        plan = await store._read(lambda db: [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}")])
+
+    (step,) = (each for each in plan if "deliveries" in each)
+    assert "deliveries_heads" in step
 
 
 async def test_one_process_at_a_time_uses_a_folder(tmp_path: Path) -> None:
@@ -561,6 +772,34 @@ async def test_a_killed_process_loses_no_acknowledged_event(
     assert set(acknowledged) <= stored
     for events in calls:
         assert [one.sequence for one in events] == list(range(1, len(events) + 1))
+
+
+def traced() -> tuple[list[str], schema.Connect]:
+    """The statements that a connection runs, and a way to open it."""
+    seen: list[str] = []
+
+    def connect(path: Path) -> sqlite3.Connection:
+        db = schema.connect(path)
+        db.set_trace_callback(seen.append)
+        return db
+
+    return seen, connect
+
+
+async def together(works: Iterable[Awaitable[T]]) -> list[T]:
+    """Begin them all in the same turn of the loop; their results."""
+
+    async def one(work: Awaitable[T]) -> T:
+        return await work
+
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(one(work)) for work in works]
+    return [each.result() for each in running]
+
+
+async def record(store: Store, delivery: Delivery) -> Any:
+    """The attempt succeeded."""
+    await store.record(delivery, verdict(DeliveryState.DELIVERED))
 
 
 async def _failure(append: Awaitable[Any], kind: type[Exception] = StorageError) -> Any:
