@@ -212,14 +212,19 @@ class Call:
                 elif (end := await self._handle(event, tasks)) is not None:
                     return end
 
-    def _follow(self, data: str | bytes) -> bool:
-        """Take a message on the spot if it is audio that follows on, as nearly all are; else `_read` gets it."""
-        frame = self._dialect.audio(data)
-        if frame is None or not self._tracks.follow(frame):
-            return False
-        self._messages += 1
-        self._errors = 0
-        return True
+    def _follow(self, messages: list[bytes]) -> int:
+        """Take messages on the spot while they are audio that follows on, as nearly all are; `_read` gets the rest."""
+        audio, follow = self._dialect.audio, self._tracks.follow
+        taken = 0
+        for message in messages:
+            frame = audio(message)
+            if frame is None or not follow(frame):
+                break
+            taken += 1
+        if taken:
+            self._messages += taken
+            self._errors = 0
+        return taken
 
     async def _handle(self, event: TelephonyEvent, tasks: asyncio.TaskGroup) -> _End | None:
         match event:

@@ -3,9 +3,8 @@ The WebSocket of a media stream: aiohttp's, made cheap to listen to.
 
 Most of what a frame of audio costs is waking up for it: a turn of the event loop, a read, a switch to the task that
 waits for the message. Here the transport of a stream that has begun is paused, and the socket is read once per chunk of
-audio (`media.rhythm`), with one system call and no poll; aiohttp's own parser takes it from there. Each message is
-offered to the call on the spot, without a task switch; what the call declines waits for `receive` as ever, and so does
-all that comes after it until that is done.
+audio (`media.rhythm`), with one system call and no poll, and the messages are offered to the call on the spot, without
+a task switch (`frame_front`); what the call declines waits for `receive` as ever.
 
 Where bytes cannot be read past the transport (TLS, Windows), it stays in charge, and only the second half applies.
 """
@@ -15,12 +14,12 @@ import os
 import sys
 from collections.abc import Callable
 
-from aiohttp import WSMsgType, web
-from aiohttp._websocket.models import WSMessage, WSMessageTextBytes
+from aiohttp import WSMessage, web
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 from aiohttp._websocket.writer import WebSocketWriter
 from aiohttp.web_protocol import RequestHandler
 
+from gateway.frame_front import FrameFront, Take
 from gateway.media.rhythm import Rhythm
 from gateway.ticker import Ticker
 
@@ -29,8 +28,6 @@ SIGN_OF_LIFE_S = 1.0
 """How often what comes is noted as a sign of life; the heartbeat counts in tens of seconds."""
 PAUSED_S = 0.02
 _QUEUE_BYTES = 65536
-
-Take = Callable[[str | bytes], bool]
 
 
 class MediaSocket(web.WebSocketResponse):
@@ -46,29 +43,31 @@ class MediaSocket(web.WebSocketResponse):
     def __init__(self, ticker: Ticker, *, heartbeat_s: float, max_message_bytes: int) -> None:
         super().__init__(compress=False, decode_text=False, heartbeat=heartbeat_s, max_msg_size=max_message_bytes)
         self._ticker = ticker
+        self._front: FrameFront | None = None
+        self._http: RequestHandler | None = None
         self._polling: _Polling | None = None
         self._lived_at = float("-inf")
 
     def hand_over(self, take: Take, missing_s: Callable[[], float]) -> None:
         """
-        From now on offer each text and binary message to `take` as it comes.
+        From now on offer text messages to `take` as they come.
 
         Args:
-            take: tells whether it has taken the message.
+            take: tells how many it has taken.
             missing_s: audio until a chunk is complete, which is when to read next.
 
         What `take` raises, `receive` raises.
         """
-        assert isinstance(self._reader, _Queue), "only after prepare()"
-        self._reader.take = take
-        protocol = self._reader.protocol
-        if (descriptor := _readable(protocol)) is not None:
-            self._polling = _Polling(self._ticker, protocol, descriptor, missing_s)
+        assert self._front is not None, "only after prepare()"
+        assert self._http is not None, "likewise"
+        self._front.take = take
+        if (descriptor := _readable(self._http)) is not None:
+            self._polling = _Polling(self._ticker, self._http, descriptor, missing_s)
 
     def keep(self) -> None:
         """From now on all messages wait for `receive`."""
-        if isinstance(self._reader, _Queue):
-            self._reader.take = None
+        if self._front is not None:
+            self._front.take = None
         if self._polling is not None:
             self._polling.stop()
             self._polling = None
@@ -76,19 +75,21 @@ class MediaSocket(web.WebSocketResponse):
     async def receive(self, timeout: float | None = None) -> WSMessage:
         """As aiohttp's; raises what `take` raised."""
         message = await super().receive(timeout)
-        if isinstance(self._reader, _Queue) and self._reader.failure is not None:
-            raise self._reader.failure
+        if self._front is not None and self._front.failure is not None:
+            raise self._front.failure
         return message
 
     def _post_start(self, request: web.BaseRequest, protocol: str | None, writer: WebSocketWriter) -> None:
-        """As in aiohttp 3.14, but for the queue, which is ours."""
+        """As in aiohttp 3.14, but for the front before its parser."""
         assert self._loop is not None
         self._ws_protocol = protocol
         self._writer = writer
         self._reset_heartbeat()
-        self._reader = _Queue(request.protocol, _QUEUE_BYTES, loop=self._loop)
+        self._http = request.protocol
+        self._reader = WebSocketDataQueue(request.protocol, _QUEUE_BYTES, loop=self._loop)
         self._parser = WebSocketReader(self._reader, self._max_msg_size, compress=False, decode_text=False)
-        request.protocol.set_parser(self._parser, data_received_cb=self._on_data_received)
+        self._front = FrameFront(self._parser, self._reader, self._max_msg_size)
+        request.protocol.set_parser(self._front, data_received_cb=self._on_data_received)  # type: ignore[arg-type]
         request.protocol.keep_alive(False)
 
     def _on_data_received(self) -> None:
@@ -103,34 +104,6 @@ class MediaSocket(web.WebSocketResponse):
         if now >= self._lived_at + SIGN_OF_LIFE_S and not self.closed:
             self._lived_at = now
             super()._on_data_received()
-
-
-class _Queue(WebSocketDataQueue):
-    """Messages that wait for `receive`: those that nobody took on the way, and those behind them."""
-
-    def __init__(self, protocol: RequestHandler, limit: int, *, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(protocol, limit, loop=loop)
-        self.protocol = protocol
-        self.take: Take | None = None
-        self.failure: Exception | None = None
-
-    def feed_data(self, data: WSMessage | WSMessageTextBytes, size: int) -> None:
-        kind = data.type
-        if (
-            self.take is None
-            or self._buffer
-            or (kind is not WSMsgType.TEXT and kind is not WSMsgType.BINARY)
-            or not self._offer(data.data)
-        ):
-            super().feed_data(data, size)
-
-    def _offer(self, message: str | bytes) -> bool:
-        assert self.take is not None
-        try:
-            return self.take(message)
-        except Exception as error:  # noqa: BLE001 - an edge: the compiled parser that called us would print it, and go on
-            self.take, self.failure = None, error
-            return False
 
 
 class _Polling:

@@ -12,7 +12,7 @@ from gateway.transcript.assembler import Transcript
 class TrackPipeline:
     """One track of one call. `lost_s` of its audio never arrived, `untranscribed_s` met no recogniser."""
 
-    def __init__(self, track: Track, started: StreamStarted, session: TrackSession, tape: Tape, chunk_ms: int) -> None:
+    def __init__(self, track: Track, started: StreamStarted, session: TrackSession, tape: Tape, joiner: Joiner) -> None:
         self.track = track
         self.session = session
         self._tape = tape
@@ -20,8 +20,7 @@ class TrackPipeline:
         self._audio_bytes = 0
         self._format = started.format
         self._bytes_per_s = started.format.rate_hz * started.format.bytes_per_sample
-        self._chunk_bytes = started.format.rate_hz * chunk_ms // 1000 * started.format.bytes_per_sample
-        self._joiner = Joiner(self._chunk_bytes, started.format.bytes_per_sample)
+        self._joiner = joiner
         self._timeline: Timeline | None = None
 
     def receive(self, frame: AudioReceived, origin_ms: int) -> list[Gap]:
@@ -59,7 +58,7 @@ class TrackPipeline:
     @property
     def missing_s(self) -> float:
         """Audio until the chunk under way is complete."""
-        return (self._chunk_bytes - self._joiner.held_bytes) / self._bytes_per_s
+        return (self._joiner.chunk_bytes - self._joiner.held_bytes) / self._bytes_per_s
 
     def finish(self) -> list[Gap]:
         """The stream is over: everything that is held goes to the recogniser."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from functools import partial
+from zlib import crc32
 
 from gateway.events import (
     AudioReceived,
@@ -18,6 +19,7 @@ from gateway.events import (
     Untranscribed,
 )
 from gateway.journal import CallHeader, CallJournal, KeptCall, StreamEnd
+from gateway.media.framing import Joiner
 from gateway.media.tape import Tape
 from gateway.media.timeline import Gap
 from gateway.pipeline import TrackPipeline
@@ -222,7 +224,10 @@ class CallTracks:
             archive=self._journal.archive(track) if self._journal is not None else None,
             outages=self._rooms.outages,
         )
-        return TrackPipeline(track, started, session, tape, self._rooms.stt.profiles[header.profile].chunk_ms)
+        chunk_samples = started.format.rate_hz * self._rooms.stt.profiles[header.profile].chunk_ms // 1000
+        width = started.format.bytes_per_sample
+        shift = crc32(header.call.id.encode()) % 100 / 100
+        return TrackPipeline(track, started, session, tape, Joiner(chunk_samples * width, width, shift))
 
     async def _heard(self, track: Track, event: TrackEvent) -> None:
         match event:

@@ -16,8 +16,6 @@ class Encoding(StrEnum):
     LINEAR16 = "linear16"
     LINEAR32 = "linear32"
 
-    __hash__ = str.__hash__  # the one of enumerations is Python code, and formats are asked for with all audio
-
 
 _BYTES_PER_SAMPLE = {Encoding.MULAW: 1, Encoding.ALAW: 1, Encoding.LINEAR16: 2, Encoding.LINEAR32: 4}
 # G.711 (11/88): the code words nearest to zero, as idle lines send them.

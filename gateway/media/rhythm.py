@@ -4,8 +4,8 @@ When to look for audio: at the moment at which the next chunk becomes complete, 
 A platform sends a frame every 20 ms, and a recogniser is sent a chunk of five. To wake up for each frame costs more
 than all that is done with it; the first four wait in the kernel just as well. So the socket is looked at once per
 chunk, and the moment is learnt: a little earlier each time that the chunk was there, later each time that it was not.
-That settles where about one look in twenty comes too early: just behind the arrival of the chunk's last frame. As long as
-no look has come too early for a while, the steps grow: the moment is not known yet, or no more.
+That settles where about one look in twenty comes too early: just behind the arrival of the chunk's last frame. As long
+as no look has come too early for a while, the steps grow: the moment is not known yet, or no more.
 """
 
 EARLIER_S = 0.000125

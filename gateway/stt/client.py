@@ -54,7 +54,7 @@ class Limits:
         bad_messages: in a row, at which the session is given up.
     """
 
-    ping_interval_s: float = 5.0
+    ping_interval_s: float = 10.0
     ping_timeout_s: float = 10.0
     send_timeout_s: float = 20.0
     close_timeout_s: float = 1.0
@@ -141,7 +141,7 @@ class WebSocketRecognizer:
         return (
             self._failure is None
             and self._sending_since is None
-            and self._socket.state is State.OPEN
+            and self._socket.protocol.state is State.OPEN
             and not self._socket.transport.is_closing()
             and self._socket.transport.get_write_buffer_size() < _CLEAR_BYTES
         )

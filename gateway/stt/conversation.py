@@ -45,7 +45,7 @@ OF_USE_S = 5.0
 """A session that lasted so long was worth opening, also if nobody spoke."""
 LEAST_S = 1.0
 """One that was lost sooner is no reason to open the next at once, whatever it said."""
-_REVIEW_S = 1.0
+_REVIEW_S = 2.0
 _REVIEW_SUCCESSOR_S = 0.1
 _LONGEST_DRAIN_S = 60.0
 """A recogniser that goes on talking after the end is listened to so much longer than its drain, at most."""
@@ -278,20 +278,16 @@ class Conversation:
         if (
             prompt is None
             or not account.bell.is_awaited
-            or now >= self._review_at
             or not prompt.is_clear
-            or (self._pace is not None and not self._pace.is_ahead(self._chunk_s, now))
+            or (self._pace is not None and not self._pace.allows(self._chunk_s, now))
             or (piece := self._source.take()) is None
         ):
             account.bell.ring()
             return
-        samples = self._format.samples(piece.payload)
-        if self._pace is not None:
-            self._pace.wait_s(samples / self._format.rate_hz, now)
         audio = self._converter.convert(piece.payload)
         if audio:
             prompt.send_now(audio)
-        self._note_sent(piece, samples, now, has_audio=bool(audio))
+        self._note_sent(piece, self._format.samples(piece.payload), now, has_audio=bool(audio))
 
     async def _send_piece(self, piece: Stretch, now: float) -> None:
         samples = self._format.samples(piece.payload)
@@ -415,7 +411,7 @@ class Conversation:
     # ── whether it goes on ──────────────────────────────────────────────────────────────────────────────────────
 
     async def _review(self, now: float) -> None:
-        """Once a second: is it alive, and is it to be replaced."""
+        """Now and then: is it alive, and is it to be replaced."""
         match self._liveness.judge(now, has_pending=self._ledger.has_pending):
             case Verdict.ASK:
                 self._asked_at_position = self._clock.position

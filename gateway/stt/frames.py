@@ -6,6 +6,7 @@ Source: RFC 6455, 5.2 (layout) and 5.3 (masking: each frame has a fresh key that
 
 import os
 import struct
+from functools import lru_cache
 
 try:
     from websockets.speedups import apply_mask
@@ -29,19 +30,19 @@ class Masker:
     def frame(self, message: str | bytes) -> bytes:
         """The frame of a text or binary message, masked."""
         kind, payload = (_TEXT, message.encode()) if isinstance(message, str) else (_BINARY, message)
-        size = len(payload)
-        if size < 126:
-            head = _SHORT.pack(kind, 0x80 | size)
-        elif size < 1 << 16:
-            head = _MIDDLE.pack(kind, 0xFE, size)
-        else:
-            head = _LONG.pack(kind, 0xFF, size)
-        key = self._key()
-        return b"".join((head, key, apply_mask(payload, key)))
-
-    def _key(self) -> bytes:
         start = self._next
         if start == len(self._pool):
             self._pool, start = os.urandom(_POOL_BYTES), 0
-        self._next = start + 4
-        return self._pool[start : start + 4]
+        self._next = end = start + 4
+        key = self._pool[start:end]
+        return _head(kind, len(payload)) + key + apply_mask(payload, key)
+
+
+@lru_cache(maxsize=64)
+def _head(kind: int, size: int) -> bytes:
+    """Chunks of a call are mostly of one size."""
+    if size < 126:
+        return _SHORT.pack(kind, 0x80 | size)
+    if size < 1 << 16:
+        return _MIDDLE.pack(kind, 0xFE, size)
+    return _LONG.pack(kind, 0xFF, size)

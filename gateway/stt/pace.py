@@ -35,9 +35,13 @@ class Pace:
         self._spoken_at = now
         """When the audio sent so far would have been spoken, had it come at that speed."""
 
-    def is_ahead(self, audio_s: float, now: float) -> bool:
-        """Whether so much more audio may be sent without waiting."""
-        return max(self._spoken_at, now) + audio_s / self._speed - now <= self._burst_s
+    def allows(self, audio_s: float, now: float) -> bool:
+        """Whether so much more audio may be sent without waiting, which then counts as sent."""
+        spoken_at = max(self._spoken_at, now) + audio_s / self._speed
+        if spoken_at - now > self._burst_s:
+            return False
+        self._spoken_at = spoken_at
+        return True
 
     def wait_s(self, audio_s: float, now: float) -> float:
         """How long to wait before so much more audio is sent."""

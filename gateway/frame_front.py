@@ -1,0 +1,110 @@
+"""
+What stands before aiohttp's WebSocket parser: whole text messages are offered on the spot, many at a time.
+
+Nearly all that a media stream sends are text messages of a few hundred bytes, each in one frame. Those are cut out and
+unmasked here (RFC 6455, 5.2 and 5.3) and given away together. Everything else goes to aiohttp's parser, frame by whole
+frame and in order, and so do the messages that nobody took and all that follow them, until those have been received.
+"""
+
+from collections.abc import Callable
+
+from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a platform for which there is no compiled one
+    from websockets.utils import apply_mask
+
+Take = Callable[[list[bytes]], int]
+"""Takes messages from the first on; returns how many."""
+
+_WHOLE_TEXT = 0x81  # FIN, no reserved bits, opcode 1
+_MASKED_126 = 0xFE  # masked, and the length is in the next two bytes
+_HEAD_BYTES = 8
+_CONTROL = 0x08
+_FED = (False, b"")
+
+
+class FrameFront:
+    """
+    One connection's; in the place of its parser.
+
+    Args:
+        parser: gets what is not taken.
+        queue: its messages that wait.
+        max_message_bytes: a longer one is the parser's to refuse.
+
+    Attributes:
+        take: whom messages are offered; None: nobody.
+        failure: what it raised; nothing is offered any more.
+    """
+
+    def __init__(self, parser: WebSocketReader, queue: WebSocketDataQueue, max_message_bytes: int) -> None:
+        self._parser = parser
+        self._queue = queue
+        self._max_bytes = max_message_bytes
+        self._rest = b""
+        self._is_in_fragments = False
+        self.take: Take | None = None
+        self.failure: Exception | None = None
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Take what came; the answer is the parser's: whether the connection is over."""
+        if self._rest:
+            data = self._rest + data
+        at = 0
+        if self.take is not None and not self._is_in_fragments and not self._queue._buffer:
+            at = self._offer(data, self.take)
+        if at == len(data):
+            self._rest = b""
+            return _FED
+        end = self._end_of_frames(data, at)
+        self._rest = data[end:]
+        return self._parser.feed_data(data[at:end]) if end > at else _FED
+
+    def feed_eof(self) -> None:
+        """Nothing more comes."""
+        self._parser.feed_eof()
+
+    def _offer(self, data: bytes, take: Take) -> int:
+        """Offer the messages at the beginning; returns where the first begins that is not taken."""
+        messages: list[bytes] = []
+        starts: list[int] = []
+        at, size, most = 0, len(data), self._max_bytes
+        while at + _HEAD_BYTES <= size and data[at] == _WHOLE_TEXT and data[at + 1] == _MASKED_126:
+            begin = at + _HEAD_BYTES
+            length = data[at + 2] << 8 | data[at + 3]
+            if begin + length > size or length > most:
+                break
+            messages.append(apply_mask(data[begin : begin + length], data[begin - 4 : begin]))
+            starts.append(at)
+            at = begin + length
+        if not messages:
+            return 0
+        try:
+            taken = take(messages)
+        except Exception as error:  # noqa: BLE001 - an edge: the transport, our caller, would cut the connection
+            self.take, self.failure = None, error
+            taken = 0
+        return at if taken == len(messages) else starts[taken]
+
+    def _end_of_frames(self, data: bytes, at: int) -> int:
+        """Where the last whole frame ends; the end of everything, if one is so long that the parser will refuse it."""
+        size = len(data)
+        while at + 2 <= size:
+            first, second = data[at], data[at + 1]
+            length, head = second & 0x7F, 6 if second & 0x80 else 2
+            if length >= 126:
+                extended = 2 if length == 126 else 8
+                if at + 2 + extended > size:
+                    break
+                length = int.from_bytes(data[at + 2 : at + 2 + extended], "big")
+                head += extended
+            if length > self._max_bytes:
+                return size
+            if at + head + length > size:
+                break
+            if not first & _CONTROL:
+                self._is_in_fragments = not first & 0x80
+            at += head + length
+        return at
