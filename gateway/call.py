@@ -113,6 +113,7 @@ class Call:
                     log.warning("call_handed_over", unheard_s=round(self._tracks.unheard_s, 3))
                     self._rooms.hand_over(kept)
             finally:
+                self._socket.keep()
                 self._tracks.release(kept)
                 telemetry.CALLS_ACTIVE.labels(self._dialect.name).dec()
                 self._log_end(end)

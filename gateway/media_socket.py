@@ -27,6 +27,8 @@ READ_BYTES = 16384
 SIGN_OF_LIFE_S = 1.0
 """How often what comes is noted as a sign of life; the heartbeat counts in tens of seconds."""
 PAUSED_S = 0.02
+REST_READS = 16
+"""At the end a quarter of a megabyte is read at most: ten seconds of one track, if the gateway was so far behind."""
 _QUEUE_BYTES = 65536
 
 
@@ -65,12 +67,13 @@ class MediaSocket(web.WebSocketResponse):
             self._polling = _Polling(self._ticker, self._http, descriptor, missing_s)
 
     def keep(self) -> None:
-        """From now on all messages wait for `receive`."""
-        if self._front is not None:
-            self._front.take = None
+        """Offer what has come; from then on all messages wait for `receive`."""
         if self._polling is not None:
+            self._polling.read_rest()
             self._polling.stop()
             self._polling = None
+        if self._front is not None:
+            self._front.take = None
 
     async def receive(self, timeout: float | None = None) -> WSMessage:
         """As aiohttp's; raises what `take` raised."""
@@ -132,6 +135,19 @@ class _Polling:
         self._is_over = False
         self._missing_before_s = missing_s()
         ticker.at(self._loop.time(), self._look)
+
+    def read_rest(self) -> None:
+        """Read what has come since the last look, as far as that is within reason."""
+        for _ in range(REST_READS):
+            if self._is_over or self._transport.is_closing() or self._protocol._reading_paused:
+                return
+            try:
+                data = os.read(self._descriptor, READ_BYTES)
+            except OSError:
+                return  # there is nothing more, or the transport will find out what it is
+            if not data:
+                return
+            self._protocol.data_received(data)
 
     def stop(self) -> None:
         """Let the transport read again."""

@@ -10,7 +10,7 @@ from contextvars import Context
 from heapq import heappop, heappush
 from math import ceil
 
-TICK_S = 0.003
+TICK_S = 0.002
 """What is due within one tick happens at its end."""
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from functools import partial
-from zlib import crc32
 
 from gateway.events import (
     AudioReceived,
@@ -144,6 +143,8 @@ class CallTracks:
                 holds, and the next start goes on with it.
         """
         if self._journal is not None and kept is None:
+            for pipeline in self._pipelines.values():
+                pipeline.finish()
             self._journal.leave()
             return
         for pipeline in self._pipelines.values():
@@ -226,8 +227,7 @@ class CallTracks:
         )
         chunk_samples = started.format.rate_hz * self._rooms.stt.profiles[header.profile].chunk_ms // 1000
         width = started.format.bytes_per_sample
-        shift = crc32(header.call.id.encode()) % 100 / 100
-        return TrackPipeline(track, started, session, tape, Joiner(chunk_samples * width, width, shift))
+        return TrackPipeline(track, started, session, tape, Joiner(chunk_samples * width, width))
 
     async def _heard(self, track: Track, event: TrackEvent) -> None:
         match event:

@@ -2,8 +2,6 @@
 
 from gateway.media.timeline import Stretch
 
-_MOST_SHORTER = 0.4
-
 
 class Joiner:
     """
@@ -14,15 +12,10 @@ class Joiner:
     Args:
         chunk_bytes: of a chunk.
         bytes_per_sample: of the audio.
-        shift: 0 to 1, how much of a chunk the first ones are shorter together; each has 60 % at least. Calls that begin
-            at the same time need not keep the machine busy at the same time ever after.
     """
 
-    def __init__(self, chunk_bytes: int, bytes_per_sample: int, shift: float = 0.0) -> None:
-        self._full_bytes = chunk_bytes
-        self._shorter_bytes = int(shift * chunk_bytes)
-        self.chunk_bytes = 0
-        self._plan()
+    def __init__(self, chunk_bytes: int, bytes_per_sample: int) -> None:
+        self.chunk_bytes = chunk_bytes
         self._bytes_per_sample = bytes_per_sample
         self._parts: list[bytes] = []
         self._size = 0
@@ -68,12 +61,4 @@ class Joiner:
         payload = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._size = 0
-        if self._shorter_bytes or self.chunk_bytes != self._full_bytes:
-            self._plan()
         return Stretch(self._start, payload)
-
-    def _plan(self) -> None:
-        """How long the next chunk is to be."""
-        shorter_bytes = min(self._shorter_bytes, int(_MOST_SHORTER * self._full_bytes))
-        self._shorter_bytes -= shorter_bytes
-        self.chunk_bytes = self._full_bytes - shorter_bytes
