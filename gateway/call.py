@@ -231,7 +231,7 @@ class Call:
         match event:
             case StreamStarted():
                 await self._start(event, tasks)
-                self._socket.hand_over(self._follow, self._tracks.missing_s)
+                self._socket.hand_over(self._follow, self._tracks.progress)
             case DigitPressed():
                 await self._report.digit(event, self._tracks.duration_s)
             case StreamStopped():

@@ -50,13 +50,13 @@ class MediaSocket(web.WebSocketResponse):
         self._polling: _Polling | None = None
         self._lived_at = float("-inf")
 
-    def hand_over(self, take: Take, missing_s: Callable[[], float]) -> None:
+    def hand_over(self, take: Take, progress: Callable[[], tuple[int, float]]) -> None:
         """
         From now on offer text messages to `take` as they come.
 
         Args:
             take: tells how many it has taken.
-            missing_s: audio until a chunk is complete, which is when to read next.
+            progress: how many chunks of audio are complete, and the audio until the next is, which is when to read.
 
         What `take` raises, `receive` raises.
         """
@@ -64,7 +64,7 @@ class MediaSocket(web.WebSocketResponse):
         assert self._http is not None, "likewise"
         self._front.take = take
         if (descriptor := _readable(self._http)) is not None:
-            self._polling = _Polling(self._ticker, self._http, descriptor, missing_s)
+            self._polling = _Polling(self._ticker, self._http, descriptor, progress)
 
     def keep(self) -> None:
         """Offer what has come; from then on all messages wait for `receive`."""
@@ -117,23 +117,23 @@ class _Polling:
         ticker: of the process.
         protocol: gets what is read.
         descriptor: of the socket.
-        missing_s: see `MediaSocket.hand_over`.
+        progress: see `MediaSocket.hand_over`.
     """
 
     def __init__(
-        self, ticker: Ticker, protocol: RequestHandler, descriptor: int, missing_s: Callable[[], float]
+        self, ticker: Ticker, protocol: RequestHandler, descriptor: int, progress: Callable[[], tuple[int, float]]
     ) -> None:
         self._ticker = ticker
         self._protocol = protocol
         self._descriptor = descriptor
-        self._missing_s = missing_s
+        self._progress = progress
         self._loop = asyncio.get_running_loop()
         self._rhythm = Rhythm(self._loop.time())
         assert protocol.transport is not None
         self._transport = protocol.transport
         self._transport.pause_reading()
         self._is_over = False
-        self._missing_before_s = missing_s()
+        self._chunks, self._missing_s = progress()
         ticker.at(self._loop.time(), self._look)
 
     def read_rest(self) -> None:
@@ -163,11 +163,11 @@ class _Polling:
             return
         if self._transport.is_reading():  # aiohttp let it, when that was over
             self._transport.pause_reading()
-        before_s = self._missing_before_s
+        chunks = self._chunks
         try:
             data = os.read(self._descriptor, READ_BYTES)
         except BlockingIOError:
-            missing_s, is_complete = before_s, False
+            pass  # too early
         except OSError:
             self.stop()  # the transport finds out what it is, and tells whoever needs to know
             return
@@ -179,10 +179,9 @@ class _Polling:
             if len(data) == READ_BYTES:
                 self._ticker.at(self._loop.time(), self._look)
                 return
-            missing_s = self._missing_s()
-            is_complete = missing_s >= before_s
-        self._missing_before_s = missing_s
-        self._ticker.at(self._rhythm.next(self._loop.time(), missing_s, is_complete=is_complete), self._look)
+            self._chunks, self._missing_s = self._progress()
+        due = self._rhythm.next(self._loop.time(), self._missing_s, is_complete=self._chunks != chunks)
+        self._ticker.at(due, self._look)
 
 
 def _readable(protocol: RequestHandler) -> int | None:

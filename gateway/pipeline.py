@@ -10,14 +10,15 @@ from gateway.transcript.assembler import Transcript
 
 
 class TrackPipeline:
-    """One track of one call. `lost_s` of its audio never arrived, `untranscribed_s` met no recogniser."""
+    """One track of one call; `lost_s` of audio never arrived, `untranscribed_s` met no recogniser, `chunks` went on."""
 
     def __init__(self, track: Track, started: StreamStarted, session: TrackSession, tape: Tape, joiner: Joiner) -> None:
         self.track = track
         self.session = session
         self._tape = tape
         self.lost_s = self.untranscribed_s = 0.0
-        self._audio_bytes = 0
+        self._audio_bytes = self._seen_bytes = 0
+        self.chunks = 0
         self._format = started.format
         self._bytes_per_s = started.format.rate_hz * started.format.bytes_per_sample
         self._joiner = joiner
@@ -48,12 +49,12 @@ class TrackPipeline:
 
     def cut(self) -> None:
         """The chunk under way goes to the recogniser as it is; there must be one."""
-        self.session.feed(self._joiner.take())
+        self._feed(self._joiner.take())
 
-    @property
-    def held_bytes(self) -> int:
-        """Of the chunk under way."""
-        return self._joiner.held_bytes
+    def has_heard_more(self) -> bool:
+        """Whether audio came since this was asked last."""
+        seen, self._seen_bytes = self._seen_bytes, self._audio_bytes
+        return seen != self._audio_bytes
 
     @property
     def missing_s(self) -> float:
@@ -64,7 +65,7 @@ class TrackPipeline:
         """The stream is over: everything that is held goes to the recogniser."""
         gaps = self._pass_on(self._timeline.flush()) if self._timeline else []
         for chunk in self._joiner.flush():
-            self.session.feed(chunk)
+            self._feed(chunk)
         self.session.close()
         return gaps
 
@@ -104,13 +105,17 @@ class TrackPipeline:
             finals=transcript.segments(self.track),
         )
 
+    def _feed(self, chunk: Stretch) -> None:
+        self.chunks += 1
+        self.session.feed(chunk)
+
     def _pass_on(self, pieces: list[Piece]) -> list[Gap]:
         gaps: list[Gap] = []
         for piece in pieces:
             match piece:
                 case Stretch():
                     for chunk in self._joiner.add(piece):
-                        self.session.feed(chunk)
+                        self._feed(chunk)
                 case Gap():
                     telemetry.MEDIA_GAP_SECONDS.labels(piece.kind).inc(self.seconds(piece.samples))
                     if piece.kind is GapKind.LOST:

@@ -88,9 +88,19 @@ class CallTracks:
             if other is not complete and 2 * other.missing_s <= self._chunk_s:
                 other.cut()
 
-    def missing_s(self) -> float:
-        """Audio until the next chunk of any track is complete."""
-        return min([each.missing_s for each in self._pipelines.values()])
+    def progress(self) -> tuple[int, float]:
+        """
+        How many chunks are complete, and how much audio is missing until the next ones are.
+
+        Those of all tracks on which audio came since this was asked last: where one track is a frame behind the other,
+        it may not hurry both.
+        """
+        chunks, missing_s = 0, 0.0
+        for pipeline in self._pipelines.values():
+            chunks += pipeline.chunks
+            if pipeline.has_heard_more():
+                missing_s = max(missing_s, pipeline.missing_s)
+        return chunks, missing_s or self._chunk_s
 
     async def report_lost(self, track: Track, gaps: list[Gap]) -> None:
         """Say that this audio never arrived."""
