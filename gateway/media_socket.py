@@ -50,13 +50,14 @@ class MediaSocket(web.WebSocketResponse):
         self._polling: _Polling | None = None
         self._lived_at = float("-inf")
 
-    def hand_over(self, take: Take, progress: Callable[[], tuple[int, float]]) -> None:
+    def hand_over(self, take: Take, progress: Callable[[], tuple[bool, float]]) -> None:
         """
         From now on offer text messages to `take` as they come.
 
         Args:
             take: tells how many it has taken.
-            progress: how many chunks of audio are complete, and the audio until the next is, which is when to read.
+            progress: whether chunks of audio are complete since it was asked last, and the audio until the next one is,
+                which is when to read.
 
         What `take` raises, `receive` raises.
         """
@@ -121,7 +122,7 @@ class _Polling:
     """
 
     def __init__(
-        self, ticker: Ticker, protocol: RequestHandler, descriptor: int, progress: Callable[[], tuple[int, float]]
+        self, ticker: Ticker, protocol: RequestHandler, descriptor: int, progress: Callable[[], tuple[bool, float]]
     ) -> None:
         self._ticker = ticker
         self._protocol = protocol
@@ -133,7 +134,7 @@ class _Polling:
         self._transport = protocol.transport
         self._transport.pause_reading()
         self._is_over = False
-        self._chunks, self._missing_s = progress()
+        _, self._missing_s = progress()
         ticker.at(self._loop.time(), self._look)
 
     def read_rest(self) -> None:
@@ -163,7 +164,7 @@ class _Polling:
             return
         if self._transport.is_reading():  # aiohttp let it, when that was over
             self._transport.pause_reading()
-        chunks = self._chunks
+        is_complete = False
         try:
             data = os.read(self._descriptor, READ_BYTES)
         except BlockingIOError:
@@ -179,8 +180,8 @@ class _Polling:
             if len(data) == READ_BYTES:
                 self._ticker.at(self._loop.time(), self._look)
                 return
-            self._chunks, self._missing_s = self._progress()
-        due = self._rhythm.next(self._loop.time(), self._missing_s, is_complete=self._chunks != chunks)
+            is_complete, self._missing_s = self._progress()
+        due = self._rhythm.next(self._loop.time(), self._missing_s, is_complete=is_complete)
         self._ticker.at(due, self._look)
 
 

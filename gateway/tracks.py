@@ -19,6 +19,7 @@ from gateway.events import (
 )
 from gateway.journal import CallHeader, CallJournal, KeptCall, StreamEnd
 from gateway.media.framing import Joiner
+from gateway.media.rhythm import FRAME_S
 from gateway.media.tape import Tape
 from gateway.media.timeline import Gap
 from gateway.pipeline import TrackPipeline
@@ -45,6 +46,7 @@ class CallTracks:
         self._journal: CallJournal | None = None
         self._origin_ms: int | None = None
         self._chunk_s = 0.0
+        self._chunks = 0
 
     def start(self, started: StreamStarted, header: CallHeader, tasks: asyncio.TaskGroup) -> None:
         """Begin to journal and to listen; the sessions are tasks of this group."""
@@ -74,33 +76,24 @@ class CallTracks:
         if is_complete is None:
             return False
         if is_complete:
-            self._cut(pipeline)
+            pipeline.cut()
         return True
 
-    def _cut(self, complete: TrackPipeline) -> None:
+    def progress(self) -> tuple[bool, float]:
         """
-        Pass a chunk on, and with it what the other track has, if that is half a chunk at least.
+        Whether chunks are complete that were not when this was asked last, and how much audio the next one lacks.
 
-        So the chunks of both tracks are complete at the same time, and the socket is looked at once for both.
+        A track on which nothing came meanwhile does not count. While one lacks a single frame, its chunk is about to be
+        complete as well: tracks of a call are sent at the same time.
         """
-        complete.cut()
-        for other in self._pipelines.values():
-            if other is not complete and 2 * other.missing_s <= self._chunk_s:
-                other.cut()
-
-    def progress(self) -> tuple[int, float]:
-        """
-        How many chunks are complete, and how much audio is missing until the next ones are.
-
-        Those of all tracks on which audio came since this was asked last: where one track is a frame behind the other,
-        it may not hurry both.
-        """
-        chunks, missing_s = 0, 0.0
+        chunks, missing_s = 0, self._chunk_s
         for pipeline in self._pipelines.values():
             chunks += pipeline.chunks
             if pipeline.has_heard_more():
-                missing_s = max(missing_s, pipeline.missing_s)
-        return chunks, missing_s or self._chunk_s
+                missing_s = min(missing_s, pipeline.missing_s)
+        is_more = chunks != self._chunks
+        self._chunks = chunks
+        return is_more and not (missing_s <= FRAME_S and missing_s < self._chunk_s), missing_s
 
     async def report_lost(self, track: Track, gaps: list[Gap]) -> None:
         """Say that this audio never arrived."""

@@ -54,7 +54,7 @@ class Listener:
         socket = MediaSocket(self.ticker, heartbeat_s=20.0, max_message_bytes=MAX_BYTES)
         await socket.prepare(request)
         self.sockets.append(socket)
-        socket.hand_over(self.take, lambda: (self.taken, 0.02))
+        socket.hand_over(self.take, lambda: (True, 0.02))
         try:
             while (message := await socket.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 await self.hears_more.wait()
