@@ -75,6 +75,7 @@ class MediaSocket(web.WebSocketResponse):
             self._polling = None
         if self._front is not None:
             self._front.take = None
+        self._http = None
 
     async def receive(self, timeout: float | None = None) -> WSMessage:
         """As aiohttp's; raises what `take` raised."""
