@@ -28,6 +28,7 @@ from tests.support.webhook_receiver import SECRET
 from tests.support.whole_gateway import GatewayProcess
 
 ERRORS_THAT_ARE_BUGS = {"call_failed", "request_failed", "recovery_failed", "webhook_attempt_crashed"}
+TIDY_S = 2.0
 LOOK_AGAIN_S = 0.05
 START_S = 60.0
 KEEP_IN: ContextVar[Path | None] = ContextVar("KEEP_IN", default=None)
@@ -123,8 +124,17 @@ class Stage:
             process.send_signal(signal.SIGKILL)
 
     async def until_ended(self, calls: int, within_s: float) -> bool:
-        """Wait until the receiver has kept the end of so many calls; whether it has in time."""
-        return bool((await self.receiver.tell("wait", ended=calls, timeout_s=within_s))["reached"])
+        """
+        Wait until the receiver has kept the end of so many calls; whether it has in time.
+
+        A call's file goes when its end is stored, which its delivery may overtake: that is waited for, too.
+        """
+        is_reached = bool((await self.receiver.tell("wait", ended=calls, timeout_s=within_s))["reached"])
+        for _ in range(round(TIDY_S / LOOK_AGAIN_S)):
+            if not is_reached or not self.leftovers():
+                break
+            await asyncio.sleep(LOOK_AGAIN_S)
+        return is_reached
 
     def deliveries(self) -> list[dict[str, Any]]:
         """The receiver's log."""
