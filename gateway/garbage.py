@@ -18,7 +18,7 @@ from typing import Self
 
 YOUNG_OBJECTS = 5_000
 """Containers that may come, less those that went, before the new ones are looked at: 3 to 5 ms."""
-LOOK_S = 2.0
+LOOK_S = 1.0
 QUIET_CALLS = 50
 """So few that looking through everything of theirs holds up the loop for some 20 ms."""
 MOST_YOUNG = 120
