@@ -26,11 +26,7 @@ class Joiner:
         done: list[Stretch] = []
         if self._size and stretch.position != self._start + self._size // self._bytes_per_sample:
             done.append(self.take())
-        if not self._size:
-            self._start = stretch.position
-        self._parts.append(stretch.payload)
-        self._size += len(stretch.payload)
-        if self._size >= self.chunk_bytes:
+        if self.extend(stretch.position, stretch.payload):
             done.append(self.take())
         return done
 

@@ -269,7 +269,7 @@ class Conversation:
 
     def follow(self) -> None:
         """
-        Audio came: send it on the spot, where the sender only waits for it and nothing else is due.
+        Audio came: send it on the spot, where the sender only waits for it.
 
         That is so for nearly all audio of a call, and saves waking the sender up.
         """
