@@ -177,13 +177,14 @@ class StrictServer(Generic[S]):
             self._changed.notify_all()
 
     async def until(self, condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
-        """Wait until this is true; it is tried after every message and every end of a connection."""
+        """Wait until this is true; tried after every message, and every attempt at and end of a connection."""
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(condition)
 
-    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         act = self._acts[min(self.attempts, len(self._acts) - 1)]
         self.attempts += 1
+        await self.notify()
         if isinstance(act, Refusal):
             return _answer(connection, act.status, act.headers)
         if urlsplit(request.path).path != self._path:
