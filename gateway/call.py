@@ -213,19 +213,14 @@ class Call:
                 elif (end := await self._handle(event, tasks)) is not None:
                     return end
 
-    def _follow(self, messages: list[bytes]) -> int:
-        """Take messages on the spot while they are audio that follows on, as nearly all are; `_read` gets the rest."""
-        audio, follow = self._dialect.audio, self._tracks.follow
-        taken = 0
-        for message in messages:
-            frame = audio(message)
-            if frame is None or not follow(frame):
-                break
-            taken += 1
-        if taken:
-            self._messages += taken
-            self._errors = 0
-        return taken
+    def _follow(self, messages: list[bytes]) -> bool:
+        """Take messages on the spot if all are audio that follows on, as nearly always; else `_read` gets them."""
+        frames = self._dialect.audio(messages)
+        if not frames or not self._tracks.follow(frames):
+            return False
+        self._messages += len(messages)
+        self._errors = 0
+        return True
 
     async def _handle(self, event: TelephonyEvent, tasks: asyncio.TaskGroup) -> _End | None:
         match event:

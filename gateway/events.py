@@ -9,7 +9,7 @@ is made per 20 ms frame.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 import msgspec
 
@@ -51,6 +51,19 @@ class AudioReceived(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     chunk: int | None = None
     sequence: int | None = None
     offset_ms: int | None = None
+
+
+class AudioFrame(Protocol):
+    """What a track's timeline needs of a message of audio; see `AudioReceived`."""
+
+    @property
+    def payload(self) -> bytes: ...
+
+    @property
+    def chunk(self) -> int | None: ...
+
+    @property
+    def offset_ms(self) -> int | None: ...
 
 
 class DigitPressed(msgspec.Struct, frozen=True, kw_only=True):

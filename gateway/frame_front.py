@@ -6,6 +6,7 @@ unmasked here (RFC 6455, 5.2 and 5.3) and given away together. Everything else g
 frame and in order, and so do the messages that nobody took and all that follow them, until those have been received.
 """
 
+import struct
 from collections.abc import Callable
 
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
@@ -15,12 +16,13 @@ try:
 except ImportError:  # a platform for which there is no compiled one
     from websockets.utils import apply_mask
 
-Take = Callable[[list[bytes]], int]
-"""Takes messages from the first on; returns how many."""
+Take = Callable[[list[bytes]], bool]
+"""Takes messages, all of them or none; returns whether it did."""
 
-_WHOLE_TEXT = 0x81  # FIN, no reserved bits, opcode 1
-_MASKED_126 = 0xFE  # masked, and the length is in the next two bytes
+_WHOLE_TEXT = 0x81FE  # FIN, no reserved bits, opcode 1; masked, and the length is in the next two bytes
+_KEY_BYTES = 4
 _HEAD_BYTES = 8
+_unpack = struct.Struct("!HH").unpack_from
 _CONTROL = 0x08
 _FED = (False, b"")
 
@@ -67,26 +69,23 @@ class FrameFront:
         self._parser.feed_eof()
 
     def _offer(self, data: bytes, take: Take) -> int:
-        """Offer the messages at the beginning; returns where the first begins that is not taken."""
+        """Offer the whole messages at the beginning; returns where they end, or 0 if they are not taken."""
         messages: list[bytes] = []
-        starts: list[int] = []
-        at, size, most = 0, len(data), self._max_bytes
-        while at + _HEAD_BYTES <= size and data[at] == _WHOLE_TEXT and data[at + 1] == _MASKED_126:
-            begin = at + _HEAD_BYTES
-            length = data[at + 2] << 8 | data[at + 3]
-            if begin + length > size or length > most:
+        at, size = 0, len(data)
+        while (begin := at + _HEAD_BYTES) <= size:
+            kind, length = _unpack(data, at)
+            end = begin + length
+            if kind != _WHOLE_TEXT or end > size or length > self._max_bytes:
                 break
-            messages.append(apply_mask(data[begin : begin + length], data[begin - 4 : begin]))
-            starts.append(at)
-            at = begin + length
+            messages.append(apply_mask(data[begin:end], data[begin - _KEY_BYTES : begin]))
+            at = end
         if not messages:
             return 0
         try:
-            taken = take(messages)
+            return at if take(messages) else 0
         except Exception as error:  # noqa: BLE001 - an edge: the transport, our caller, would cut the connection
             self.take, self.failure = None, error
-            taken = 0
-        return at if taken == len(messages) else starts[taken]
+            return 0
 
     def _end_of_frames(self, data: bytes, at: int) -> int:
         """Where the last whole frame ends; the end of everything, if one is so long that the parser will refuse it."""

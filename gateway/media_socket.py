@@ -65,7 +65,7 @@ class MediaSocket(web.WebSocketResponse):
         assert self._http is not None, "likewise"
         self._front.take = take
         if (descriptor := _readable(self._http)) is not None:
-            self._polling = _Polling(self._ticker, self._http, descriptor, progress)
+            self._polling = _Polling(self._ticker, self._http, descriptor, self._feed, progress)
 
     def keep(self) -> None:
         """Offer what has come; from then on all messages wait for `receive`."""
@@ -97,6 +97,16 @@ class MediaSocket(web.WebSocketResponse):
         request.protocol.set_parser(self._front, data_received_cb=self._on_data_received)  # type: ignore[arg-type]
         request.protocol.keep_alive(False)
 
+    def _feed(self, data: bytes) -> bool:
+        """What aiohttp's protocol does with bytes of an upgraded connection; returns whether it is over."""
+        assert self._front is not None
+        assert self._http is not None
+        self._on_data_received()
+        is_over, _ = self._front.feed_data(data)
+        if is_over:
+            self._http.close()
+        return is_over
+
     def _on_data_received(self) -> None:
         """
         Something came: a sign of life.
@@ -117,17 +127,24 @@ class _Polling:
 
     Args:
         ticker: of the process.
-        protocol: gets what is read.
+        protocol: of the connection.
         descriptor: of the socket.
+        feed: gets what is read; returns whether nothing more is wanted.
         progress: see `MediaSocket.hand_over`.
     """
 
     def __init__(
-        self, ticker: Ticker, protocol: RequestHandler, descriptor: int, progress: Callable[[], tuple[bool, float]]
+        self,
+        ticker: Ticker,
+        protocol: RequestHandler,
+        descriptor: int,
+        feed: Callable[[bytes], bool],
+        progress: Callable[[], tuple[bool, float]],
     ) -> None:
         self._ticker = ticker
         self._protocol = protocol
         self._descriptor = descriptor
+        self._feed = feed
         self._progress = progress
         self._loop = asyncio.get_running_loop()
         self._rhythm = Rhythm(self._loop.time())
@@ -147,9 +164,8 @@ class _Polling:
                 data = os.read(self._descriptor, READ_BYTES)
             except OSError:
                 return  # there is nothing more, or the transport will find out what it is
-            if not data:
+            if not data or self._feed(data):
                 return
-            self._protocol.data_received(data)
 
     def stop(self) -> None:
         """Let the transport read again."""
@@ -163,21 +179,19 @@ class _Polling:
         if self._protocol._reading_paused:  # too much waits for `receive`
             self._ticker.at(self._loop.time() + PAUSED_S, self._look)
             return
-        if self._transport.is_reading():  # aiohttp let it, when that was over
-            self._transport.pause_reading()
         is_complete = False
         try:
             data = os.read(self._descriptor, READ_BYTES)
-        except BlockingIOError:
-            pass  # too early
+        except BlockingIOError:  # too early; or aiohttp let the transport read again, when too much had waited
+            if self._transport.is_reading():
+                self._transport.pause_reading()
         except OSError:
             self.stop()  # the transport finds out what it is, and tells whoever needs to know
             return
         else:
-            if not data:
+            if not data or self._feed(data):
                 self.stop()
                 return
-            self._protocol.data_received(data)
             if len(data) == READ_BYTES:
                 self._ticker.at(self._loop.time(), self._look)
                 return

@@ -1,7 +1,9 @@
 """The way of one track's audio: timeline → joiner → recogniser session; what is known about it."""
 
+from collections.abc import Sequence
+
 from gateway import telemetry
-from gateway.events import AudioReceived, StreamStarted, Track, TrackSummary
+from gateway.events import AudioFrame, AudioReceived, StreamStarted, Track, TrackSummary
 from gateway.media.framing import Joiner
 from gateway.media.tape import Tape
 from gateway.media.timeline import Discarded, Gap, GapKind, Piece, Stretch, Timeline
@@ -20,6 +22,7 @@ class TrackPipeline:
         self._audio_bytes = self._seen_bytes = 0
         self.chunks = 0
         self._format = started.format
+        self._bytes_per_sample = started.format.bytes_per_sample
         self._bytes_per_s = started.format.rate_hz * started.format.bytes_per_sample
         self._joiner = joiner
         self._timeline: Timeline | None = None
@@ -31,35 +34,26 @@ class TrackPipeline:
         self._audio_bytes += len(frame.payload)
         return self._pass_on(self._timeline.receive(frame))
 
-    def follow(self, frame: AudioReceived) -> bool | None:
-        """
-        Take one frame that follows on the last one.
+    def expects(self, frames: Sequence[AudioFrame]) -> int | None:
+        """Whether frames follow on the last one; what `follow` needs to know of that."""
+        return None if self._timeline is None else self._timeline.expects(frames)
 
-        Returns:
-            None: it does not, and nothing has changed; else whether a chunk is complete, which is then to be `cut`.
-        """
+    def follow(self, frames: Sequence[AudioFrame], end: int) -> None:
+        """Take frames of which `expects` has just said that they end there."""
         timeline = self._timeline
-        if timeline is None:
-            return None
+        assert timeline is not None
         position = timeline.position
-        if not timeline.follow(frame):
+        timeline.follow(frames, end)
+        self._audio_bytes += (end - position) * self._bytes_per_sample
+        for chunk in self._joiner.extend(position, [frame.payload for frame in frames]):
+            self._feed(chunk)
+
+    def lacking_s(self) -> float | None:
+        """Audio until the chunk under way is complete; None if nothing has come since this was asked last."""
+        if self._seen_bytes == self._audio_bytes:
             return None
-        self._audio_bytes += len(frame.payload)
-        return self._joiner.extend(position, frame.payload)
-
-    def cut(self) -> None:
-        """The chunk under way goes to the recogniser as it is; there must be one."""
-        self._feed(self._joiner.take())
-
-    def has_heard_more(self) -> bool:
-        """Whether audio came since this was asked last."""
-        seen, self._seen_bytes = self._seen_bytes, self._audio_bytes
-        return seen != self._audio_bytes
-
-    @property
-    def missing_s(self) -> float:
-        """Audio until the chunk under way is complete."""
-        return (self._joiner.chunk_bytes - self._joiner.held_bytes) / self._bytes_per_s
+        self._seen_bytes = self._audio_bytes
+        return self._joiner.lacking_bytes / self._bytes_per_s
 
     def finish(self) -> list[Gap]:
         """The stream is over: everything that is held goes to the recogniser."""

@@ -10,6 +10,8 @@ from gateway.post_call import PostCall
 from gateway.reporter import EventSink
 from gateway.stt.base import Recognizers
 from gateway.stt.outages import Outages
+from gateway.stt.together import Together
+from gateway.ticker import Ticker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,8 @@ class Rooms:
         journal: keeps its audio on disk; None: what memory cannot hold is lost.
         hand_over: takes a call that is over before all of it was heard; used with a journal only.
         post_call: what is made of its recording; None: nothing.
+        ticker: of the process.
+        together: what is done for all sessions at once.
     """
 
     recognizers: Recognizers
@@ -35,3 +39,5 @@ class Rooms:
     journal: Journal | None = None
     hand_over: Callable[[KeptCall], None] = lambda _call: None
     post_call: PostCall | None = None
+    ticker: Ticker = field(default_factory=Ticker)
+    together: Together = field(default_factory=Together)

@@ -35,6 +35,8 @@ from gateway.speech_api.uploads import Uploads
 from gateway.stt.outages import Outages
 from gateway.stt.profiles import ProfiledRecognizers
 from gateway.stt.recordings import ProfiledRecordings
+from gateway.stt.together import Together
+from gateway.ticker import Ticker
 from gateway.tls import ServerCertificate
 from gateway.twilio_routes import TwilioRoutes
 
@@ -146,6 +148,7 @@ async def _open_house(stack: AsyncExitStack, settings: Settings, engine: str) ->
     )
     await stack.enter_async_context(recovery)
     await recovery.resume()
+    ticker = Ticker()
     rooms = Rooms(
         recognizers=recognizers,
         sink=outbox,
@@ -156,6 +159,8 @@ async def _open_house(stack: AsyncExitStack, settings: Settings, engine: str) ->
         journal=journal,
         hand_over=recovery.take,
         post_call=post_call,
+        ticker=ticker,
+        together=Together(ticker.soon),
     )
     loop_watch = LoopWatch()
     background = await stack.enter_async_context(_Background())

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from gateway.events import (
+    AudioFrame,
     AudioReceived,
     Hearing,
     RecognizerBack,
@@ -64,19 +66,22 @@ class CallTracks:
             self._origin_ms = frame.offset_ms or 0
         return self._pipelines[frame.track].receive(frame, self._origin_ms)
 
-    def follow(self, frame: AudioReceived) -> bool:
+    def follow(self, frames: Mapping[Track, Sequence[AudioFrame]]) -> bool:
         """
-        The short way of a frame that follows on the last one of its track, as nearly all do.
+        The short way of frames that follow on the last ones of their tracks, as nearly all do.
 
         Returns:
-            False: it does not, nothing has changed, and `receive` has to take it.
+            False: not all do, nothing has changed, and `receive` has to take them.
         """
-        pipeline = self._pipelines[frame.track]
-        is_complete = pipeline.follow(frame)
-        if is_complete is None:
-            return False
-        if is_complete:
-            pipeline.cut()
+        ends: list[tuple[TrackPipeline, Sequence[AudioFrame], int]] = []
+        for track, run in frames.items():
+            pipeline = self._pipelines[track]
+            end = pipeline.expects(run)
+            if end is None:
+                return False
+            ends.append((pipeline, run, end))
+        for pipeline, run, end in ends:
+            pipeline.follow(run, end)
         return True
 
     def progress(self) -> tuple[bool, float]:
@@ -89,8 +94,9 @@ class CallTracks:
         chunks, missing_s = 0, self._chunk_s
         for pipeline in self._pipelines.values():
             chunks += pipeline.chunks
-            if pipeline.has_heard_more():
-                missing_s = min(missing_s, pipeline.missing_s)
+            lacking_s = pipeline.lacking_s()
+            if lacking_s is not None and lacking_s < missing_s:
+                missing_s = lacking_s
         is_more = chunks != self._chunks
         self._chunks = chunks
         return is_more and not (missing_s <= FRAME_S and missing_s < self._chunk_s), missing_s
@@ -227,6 +233,7 @@ class CallTracks:
             partial(self._heard, track),
             archive=self._journal.archive(track) if self._journal is not None else None,
             outages=self._rooms.outages,
+            together=self._rooms.together,
         )
         chunk_samples = started.format.rate_hz * self._rooms.stt.profiles[header.profile].chunk_ms // 1000
         width = started.format.bytes_per_sample

@@ -24,7 +24,6 @@ from gateway.errors import CapacityError
 from gateway.media_socket import MediaSocket
 from gateway.rooms import Rooms
 from gateway.stream_tokens import KEY_BYTES, NONCE_BYTES, StreamTokens, TokenRefused, derived_key
-from gateway.ticker import Ticker
 
 log = structlog.get_logger()
 
@@ -62,7 +61,6 @@ class TwilioRoutes:
         self._clock = clock
         token = settings.twilio.auth_token
         key = secrets.token_bytes(KEY_BYTES) if token is None else derived_key(token.get_secret_value())
-        self._ticker = Ticker()
         self._tokens = StreamTokens(key, settings.twilio.token_ttl_s)
 
     def add_to(self, app: web.Application) -> None:
@@ -121,7 +119,7 @@ class TwilioRoutes:
         """A media stream: one call from upgrade to end."""
         self._verify(request, (), websocket=True)
         socket = MediaSocket(
-            self._ticker,
+            self._rooms.ticker,
             heartbeat_s=HEARTBEAT_S,
             max_message_bytes=self._settings.limits.max_message_kb * 1024,
         )

@@ -18,7 +18,7 @@ MAX_BYTES = 4096
 
 
 class Ear:
-    """Takes messages that begin with a digit; `heard` has all of them in order, and what the parser gave, marked."""
+    """Takes messages that all begin with a digit; `heard` has all in order, and what the parser gave, marked."""
 
     def __init__(self) -> None:
         loop = asyncio.new_event_loop()
@@ -31,12 +31,11 @@ class Ear:
         self.heard: list[tuple[str, bytes]] = []
         self.answers: list[tuple[bool, bytes]] = []
 
-    def take(self, messages: list[bytes]) -> int:
-        for number, message in enumerate(messages):
-            if not message[:1].isdigit():
-                return number
-            self.heard.append(("taken", message))
-        return len(messages)
+    def take(self, messages: list[bytes]) -> bool:
+        if not all(message[:1].isdigit() for message in messages):
+            return False
+        self.heard += [("taken", message) for message in messages]
+        return True
 
     def feed(self, octets: bytes, cuts: list[int] | None = None) -> None:
         edges = [0, *sorted(min(cut, len(octets)) for cut in cuts or []), len(octets)]

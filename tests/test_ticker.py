@@ -3,7 +3,7 @@
 import asyncio
 from random import Random
 
-from gateway.ticker import TICK_S, Ticker
+from gateway.ticker import GROUP, TICK_S, Ticker
 from tests.support import virtual_time
 from tests.support.session_track import pass_time
 
@@ -76,3 +76,51 @@ def test_the_loop_rests_while_nothing_is_due() -> None:
         return ticker._timer
 
     assert virtual_time.run(main()) is None
+
+
+def test_what_is_left_for_later_happens_after_the_group_and_in_the_order_it_was_left() -> None:
+    async def main() -> list[str]:
+        ticker, loop, made = Ticker(), asyncio.get_running_loop(), list[str]()
+
+        def send(number: int) -> None:
+            made.append(f"converted {number}")
+            ticker.soon(lambda: made.append(f"sent {number}"))
+
+        def read(number: int) -> None:
+            made.append(f"read {number}")
+            ticker.soon(lambda: send(number))
+
+        due = loop.time() + 0.01
+        for number in range(GROUP + 1):
+            ticker.at(due, lambda number=number: read(number))  # type: ignore[misc]
+        await pass_time(0.1)
+        return made
+
+    made = virtual_time.run(main())
+    first, last = range(GROUP), range(GROUP, GROUP + 1)
+    assert made == [
+        f"{what} {number}" for group in (first, last) for what in ("read", "converted", "sent") for number in group
+    ]
+
+
+def test_outside_of_a_tick_nothing_is_left_for_later() -> None:
+    made: list[str] = []
+    Ticker().soon(lambda: made.append("sent"))
+    assert made == ["sent"]
+
+
+def test_what_fails_later_is_reported_and_harms_no_other() -> None:
+    async def main() -> tuple[list[str], list[object]]:
+        ticker, loop, made, told = Ticker(), asyncio.get_running_loop(), list[str](), list[object]()
+        loop.set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+        error = ValueError("later")
+
+        def fail() -> None:
+            raise error
+
+        ticker.at(loop.time(), lambda: ticker.soon(fail))
+        ticker.at(loop.time(), lambda: ticker.soon(lambda: made.append("sent")))
+        await pass_time(0.1)
+        return made, [each is error for each in told]
+
+    assert virtual_time.run(main()) == (["sent"], [True])

@@ -32,7 +32,7 @@ class Talk:
             number = self._sent[track]
             self._sent[track] += 1
             frame = AudioReceived(track=track, payload=bytes(160), chunk=number, offset_ms=number * 20)
-            if not self._tracks.follow(frame):
+            if not self._tracks.follow({track: [frame]}):
                 self._tracks.receive(frame)
 
     def look(self, inbound: int, outbound: int) -> tuple[bool, float]:

@@ -1,6 +1,6 @@
 """From one audio format to another, as a stream: decode, resample, encode, each only where needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from telephony_codecs import alaw, mulaw
 from telephony_codecs.formats import AudioFormat, Encoding
@@ -39,11 +39,14 @@ class Converter:
 
     Raises:
         ValueError: the formats differ and a rate is not one of `resample.RATES_HZ`.
+
+    Attributes:
+        passes_through: the formats are equal.
     """
 
     def __init__(self, source: AudioFormat, target: AudioFormat) -> None:
-        self._passes_through = source == target
-        if self._passes_through:
+        self.passes_through = source == target
+        if self.passes_through:
             return
         self._sample_bytes = source.bytes_per_sample
         self._decode = _DECODE[source.encoding]
@@ -57,11 +60,9 @@ class Converter:
 
         Equal formats return the very object that came in.
         """
-        if self._passes_through:
+        if self.passes_through:
             return audio
-        if self._sample_bytes > 1:
-            audio = self._whole_samples(audio)
-        return self._encode(self._resampler.process(self._decode(audio)))
+        return self._encode(self._resampler.process(self._decoded(audio)))
 
     def flush(self) -> bytes:
         """
@@ -69,10 +70,37 @@ class Converter:
 
         The object is then ready for a new stream.
         """
-        if self._passes_through:
+        if self.passes_through:
             return b""
         self._split_sample = b""
         return self._encode(self._resampler.flush())
+
+    @staticmethod
+    def convert_together(converters: Sequence["Converter"], audios: Sequence[bytes]) -> list[bytes]:
+        """
+        Take more input of many streams; each gets what `convert` would have returned, for less (`process_together`).
+
+        Args:
+            converters: none of them passes through; one that comes again takes its inputs in order.
+            audios: the input of each.
+        """
+        outputs = [b""] * len(converters)
+        left: list[int] = []
+        turn: dict[int, int] = {}
+        for index, converter in enumerate(converters):
+            if turn.setdefault(id(converter), index) != index:
+                left.append(index)
+        first = list(turn.values())
+        pcms = [converters[index]._decoded(audios[index]) for index in first]
+        resampled = Resampler.process_together([converters[index]._resampler for index in first], pcms)
+        for index, pcm in zip(first, resampled, strict=True):
+            outputs[index] = converters[index]._encode(pcm)
+        for index in left:
+            outputs[index] = converters[index].convert(audios[index])
+        return outputs
+
+    def _decoded(self, audio: bytes) -> bytes:
+        return self._decode(self._whole_samples(audio) if self._sample_bytes > 1 else audio)
 
     def _whole_samples(self, audio: bytes) -> bytes:
         """Complete a sample that was split, and keep one that is split now for the next time."""

@@ -15,6 +15,7 @@ partial sum is a multiple of 2⁻³⁰ below 2²³, which float64 holds exactly.
 the order of the additions (which BLAS chooses by size, alignment and processor) nor the cuts can change a bit.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import gcd, lcm
@@ -37,6 +38,8 @@ _WEIGHT_STEP = 2.0**-30
 _BLOCK_SAMPLES = 48
 # Larger products OpenBLAS shares out among threads, which on a busy machine costs up to ten times what it gains.
 _PRODUCT_MULTIPLICATIONS = 4 * 65536
+# What many streams are given is worked off in parts of so much, which stay in the processor's cache.
+_SHARED_BYTES = 32768
 # Widths of a product are filled up to a multiple of this, which BLAS works off faster.
 _WIDTH_STEP = 8
 _INT16, _SAMPLE_BYTES = np.dtype("<i2"), 2
@@ -102,9 +105,9 @@ class Resampler:
             return pcm
         slice_bytes = self._filter.slice_inputs * _SAMPLE_BYTES
         if len(pcm) <= slice_bytes:
-            return self._advance(self._filter, pcm)
+            return _advance(self._filter, [self], [pcm])[0]
         starts = range(0, len(pcm), slice_bytes)
-        return b"".join([self._advance(self._filter, pcm[start : start + slice_bytes]) for start in starts])
+        return b"".join([_advance(self._filter, [self], [pcm[start : start + slice_bytes]])[0] for start in starts])
 
     def flush(self) -> bytes:
         """
@@ -116,57 +119,119 @@ class Resampler:
         """
         if self._filter is None:
             return b""
-        rest = self._advance(self._filter, bytes(self._filter.reach * _SAMPLE_BYTES))
+        (rest,) = _advance(self._filter, [self], [bytes(self._filter.reach * _SAMPLE_BYTES)])
         self._begin()
         return rest
+
+    @staticmethod
+    def process_together(streams: Sequence["Resampler"], pcms: Sequence[bytes]) -> list[bytes]:
+        """
+        Take more input of many streams; each gets what `process` would have returned, to the bit.
+
+        Where the same is done with pieces of the same length, the products are shared, and most of their cost.
+
+        Args:
+            streams: all different.
+            pcms: the input of each.
+
+        Raises:
+            ValueError: as `process`; nothing was taken of anybody's.
+        """
+        if any(len(pcm) % 2 for pcm in pcms):
+            raise ValueError("int16 audio that ends inside a sample")
+        outputs = [b""] * len(streams)
+        alike: dict[tuple[int, int, int, int], list[int]] = {}
+        for index, (stream, pcm) in enumerate(zip(streams, pcms, strict=True)):
+            if stream._filter is None or len(pcm) > stream._filter.slice_inputs * _SAMPLE_BYTES:
+                outputs[index] = stream.process(pcm)
+            else:
+                key = (id(stream._filter), len(stream._held), stream._outputs_done, len(pcm))
+                alike.setdefault(key, []).append(index)
+        for indices in alike.values():
+            filter_ = streams[indices[0]]._filter
+            assert filter_ is not None
+            most = max(1, _SHARED_BYTES // max(1, len(pcms[indices[0]])))
+            for start in range(0, len(indices), most):
+                part = indices[start : start + most]
+                done = _advance(filter_, [streams[each] for each in part], [pcms[each] for each in part])
+                for index, output in zip(part, done, strict=True):
+                    outputs[index] = output
+        return outputs
 
     def _begin(self) -> None:
         # All inputs on which the current period and later ones depend; outputs of that period that are out already.
         self._held = bytes((self._filter.reach - 1) * _SAMPLE_BYTES if self._filter else 0)
         self._outputs_done = 0
 
-    def _advance(self, filter_: _Filter, pcm: bytes) -> bytes:
-        # Output m of the current period stands at input m·inputs/outputs and needs `reach` inputs from there on.
-        positions = (len(self._held) + len(pcm)) // _SAMPLE_BYTES - 2 * filter_.reach + 1
-        ready = -(-positions * filter_.period_outputs // filter_.period_inputs)
-        if ready <= self._outputs_done:
-            self._held += pcm
-            return b""
-        rows = -(-ready // filter_.row_outputs)
-        # Zeros complete the last row; they reach only outputs beyond `ready`.
-        end = (rows * filter_.row_inputs + filter_.weights.shape[1]) * _SAMPLE_BYTES
-        signal = b"".join((self._held, pcm, bytes(max(0, end - len(self._held) - len(pcm)))))
-        output = _filter_rows(filter_, signal, rows)
 
-        periods_done = ready // filter_.period_outputs
-        done = periods_done * filter_.period_inputs * _SAMPLE_BYTES
-        self._held = signal[done : len(self._held) + len(pcm)]
-        first, self._outputs_done = self._outputs_done, ready - periods_done * filter_.period_outputs
-        return output[first:ready].tobytes()
+def _advance(filter_: _Filter, streams: Sequence[Resampler], pcms: Sequence[bytes]) -> list[bytes]:
+    """The output of streams that hold equally much, have equally much done, and are given equally much."""
+    held_bytes, outputs_done = len(streams[0]._held), streams[0]._outputs_done
+    size = held_bytes + len(pcms[0])
+    # Output m of the current period stands at input m·inputs/outputs and needs `reach` inputs from there on.
+    positions = size // _SAMPLE_BYTES - 2 * filter_.reach + 1
+    ready = -(-positions * filter_.period_outputs // filter_.period_inputs)
+    if ready <= outputs_done:
+        for stream, pcm in zip(streams, pcms, strict=True):
+            stream._held += pcm
+        return [b""] * len(streams)
+    rows = -(-ready // filter_.row_outputs)
+    # Zeros complete the last row; they reach only outputs beyond `ready`.
+    end = (rows * filter_.row_inputs + filter_.weights.shape[1]) * _SAMPLE_BYTES
+    zeros = bytes(max(0, end - size))
+    signals = b"".join([part for stream, pcm in zip(streams, pcms, strict=True) for part in (stream._held, pcm, zeros)])
+    outputs = _filter_rows(filter_, signals, len(streams), rows)
+
+    periods_done = ready // filter_.period_outputs
+    done = periods_done * filter_.period_inputs * _SAMPLE_BYTES
+    for start, stream in zip(range(0, len(signals), size + len(zeros)), streams, strict=True):
+        stream._held = signals[start + done : start + size]
+        stream._outputs_done = ready - periods_done * filter_.period_outputs
+    return [output[outputs_done:ready].tobytes() for output in outputs]
 
 
-def _filter_rows(filter_: _Filter, signal: bytes, rows: int) -> npt.NDArray[np.int16]:
-    """All outputs of so many rows, from a signal that begins with the first one's window."""
+def _filter_rows(filter_: _Filter, signals: bytes, streams: int, rows: int) -> npt.NDArray[np.int16]:
+    """
+    All outputs of so many rows of each stream.
+
+    Args:
+        signals: of all of them, equally long; each begins with the window of its first row.
+
+    Returns:
+        axes: stream, output.
+    """
     blocks, width, columns = filter_.weights.shape
     block_bytes, row_bytes = filter_.block_inputs * _SAMPLE_BYTES, filter_.row_inputs * _SAMPLE_BYTES
+    stream_bytes = len(signals) // streams
     # BLAS takes no overlapping rows; so they are copied where they are made float64, which costs least.
     if blocks == 1:
-        windows = np.ndarray((rows, width), _INT16, signal, 0, (row_bytes, _SAMPLE_BYTES))
-        sums = windows.astype(np.float64, "C").dot(filter_.weights[0])
+        windows = np.ndarray((streams, rows, width), _INT16, signals, 0, (stream_bytes, row_bytes, _SAMPLE_BYTES))
+        sums = _product(windows.astype(np.float64, "C").reshape(-1, width), filter_.weights[0])
     else:
-        strides = (block_bytes, row_bytes, _SAMPLE_BYTES)
-        windows = np.ndarray((blocks, rows, width), _INT16, signal, 0, strides)
+        strides = (stream_bytes, block_bytes, row_bytes, _SAMPLE_BYTES)
+        windows = np.ndarray((streams, blocks, rows, width), _INT16, signals, 0, strides)
         products = windows.astype(np.float64, "C") @ filter_.weights
-        sums = products.transpose(1, 0, 2).reshape(rows, blocks * columns)[:, filter_.outputs]
+        sums = products.transpose(0, 2, 1, 3).reshape(-1, blocks * columns)[:, filter_.outputs]
     np.rint(sums, out=sums)
     sums.clip(_LEAST, _MOST, out=sums)
     if not filter_.keeps_inputs:
-        return np.asarray(sums, _INT16).reshape(-1)
-    output: npt.NDArray[np.int16] = np.ndarray((rows * filter_.row_inputs, filter_.period_outputs), _INT16)
+        return np.asarray(sums, _INT16).reshape(streams, -1)
+    inputs, up = rows * filter_.row_inputs, filter_.period_outputs
+    output: npt.NDArray[np.int16] = np.ndarray((streams, inputs, up), _INT16)
     offset = (filter_.reach - 1) * _SAMPLE_BYTES
-    output[:, 0] = np.ndarray(len(output), _INT16, signal, offset)
-    output[:, 1:] = sums.reshape(len(output), -1)
-    return output.reshape(-1)
+    output[:, :, 0] = np.ndarray((streams, inputs), _INT16, signals, offset, (stream_bytes, _SAMPLE_BYTES))
+    output[:, :, 1:] = sums.reshape(streams, inputs, up - 1)
+    return output.reshape(streams, -1)
+
+
+def _product(windows: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    rows = _PRODUCT_MULTIPLICATIONS // weights.size
+    if len(windows) <= rows:
+        return np.asarray(windows.dot(weights))
+    sums = np.empty((len(windows), weights.shape[1]))
+    for start in range(0, len(windows), rows):
+        windows[start : start + rows].dot(weights, out=sums[start : start + rows])
+    return sums
 
 
 @cache

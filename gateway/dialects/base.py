@@ -1,8 +1,9 @@
 """The seam of this room: what the owner of a call needs of any phone platform's media protocol."""
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from gateway.events import AudioReceived, TelephonyEvent
+from gateway.events import AudioFrame, TelephonyEvent, Track
 
 
 class Dialect(Protocol):
@@ -31,12 +32,12 @@ class Dialect(Protocol):
             DialectError: it is not what the protocol allows. Nothing else is ever raised.
         """
 
-    def audio(self, message: str | bytes) -> AudioReceived | None:
+    def audio(self, messages: Sequence[bytes]) -> Mapping[Track, list[AudioFrame]]:
         """
-        The short way for what nearly every message is: one frame of audio, and nothing wrong with it.
+        The short way for what nearly all messages are: a frame of audio each, and nothing wrong with it.
 
         Returns:
-            None: it is something else, and `receive` has to see it; the dialect is as it was.
+            the frames; none, if not all messages are such: then `receive` has to see them. The dialect is as it was.
         """
 
     def play(self, payload: bytes) -> list[str | bytes]:

@@ -1,5 +1,7 @@
 """Joining: recognisers want 50 ms to 1 s of audio per message, phone platforms send 20 ms."""
 
+from collections.abc import Sequence
+
 from gateway.media.timeline import Stretch
 
 
@@ -15,7 +17,7 @@ class Joiner:
     """
 
     def __init__(self, chunk_bytes: int, bytes_per_sample: int) -> None:
-        self.chunk_bytes = chunk_bytes
+        self._chunk_bytes = chunk_bytes
         self._bytes_per_sample = bytes_per_sample
         self._parts: list[bytes] = []
         self._size = 0
@@ -25,36 +27,48 @@ class Joiner:
         """Take one stretch; returns the chunks that it completed, mostly none."""
         done: list[Stretch] = []
         if self._size and stretch.position != self._start + self._size // self._bytes_per_sample:
-            done.append(self.take())
-        if self.extend(stretch.position, stretch.payload):
-            done.append(self.take())
-        return done
+            done.append(self._take())
+        return done + self.extend(stretch.position, (stretch.payload,))
 
-    def extend(self, position: int, payload: bytes) -> bool:
+    def extend(self, position: int, payloads: Sequence[bytes]) -> list[Stretch]:
         """
-        Take audio that follows on whatever came before; returns whether a chunk is complete, which is then to be taken.
+        Take audio that follows on whatever came before; returns the chunks that it completed.
 
         Args:
             position: of its first sample.
+            payloads: its parts, in order; at least one.
         """
         if not self._size:
             self._start = position
-        self._parts.append(payload)
-        self._size += len(payload)
-        return self._size >= self.chunk_bytes
+        size = self._size + sum(map(len, payloads))
+        if size < self._chunk_bytes:
+            self._parts += payloads
+            self._size = size
+            return []
+        if size - len(payloads[-1]) < self._chunk_bytes:  # as nearly always: the last one completes the only chunk
+            self._parts += payloads
+            self._size = size
+            return [self._take()]
+        done: list[Stretch] = []
+        for payload in payloads:
+            done += self.extend(position, (payload,))
+            position += len(payload) // self._bytes_per_sample
+        return done
 
     @property
-    def held_bytes(self) -> int:
-        """What the chunk under way holds."""
-        return self._size
+    def lacking_bytes(self) -> int:
+        """What the chunk under way lacks."""
+        return self._chunk_bytes - self._size
 
     def flush(self) -> list[Stretch]:
         """The incomplete chunk, if there is one."""
-        return [self.take()] if self._size else []
+        return [self._take()] if self._size else []
 
-    def take(self) -> Stretch:
-        """What is held, complete or not; there must be something."""
+    def _take(self) -> Stretch:
+        """What is held, complete or not; the next part goes on behind it."""
         payload = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        chunk = Stretch(self._start, payload)
+        self._start += self._size // self._bytes_per_sample
         self._parts.clear()
         self._size = 0
-        return Stretch(self._start, payload)
+        return chunk

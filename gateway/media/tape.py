@@ -59,6 +59,7 @@ class Tape:
         budget: Budget | None = None,
     ) -> None:
         self.format = audio_format
+        self._width = audio_format.bytes_per_sample
         self._capacity_bytes = capacity_bytes
         self._is_archived = is_archived
         self._budget = budget or Budget(capacity_bytes)
@@ -72,18 +73,17 @@ class Tape:
 
     def append(self, chunk: Stretch) -> None:
         """Take a chunk that begins at or after `end`."""
-        size = len(chunk.payload)
+        size, budget = len(chunk.payload), self._budget
         while self._held and (
-            self._held_bytes + size > self._capacity_bytes
-            or self._budget.used_bytes + size > self._budget.capacity_bytes
+            self._held_bytes + size > self._capacity_bytes or budget.used_bytes + size > budget.capacity_bytes
         ):
             self._give_up_oldest()
         if self.start is None:
             self.start = chunk.position
-        self.end = chunk.position + self.format.samples(chunk.payload)
+        self.end = chunk.position + size // self._width
         self._held.append(chunk)
         self._held_bytes += size
-        self._budget.used_bytes += size
+        budget.used_bytes += size
 
     def next(self, position: int) -> Stretch | None:
         """
@@ -94,6 +94,8 @@ class Tape:
         if self.end is None or position >= self.end or not self._held:
             return None
         chunk = self._held[-1]
+        if position == chunk.position:  # as nearly always
+            return chunk
         if position < chunk.position:
             index = bisect_right(self._held, position, key=lambda each: each.position) - 1
             if index < 0:
@@ -104,7 +106,7 @@ class Tape:
         skipped = position - chunk.position
         if not skipped:
             return chunk
-        return Stretch(position, chunk.payload[skipped * self.format.bytes_per_sample :])
+        return Stretch(position, chunk.payload[skipped * self._width :])
 
     @property
     def oldest(self) -> int | None:
@@ -113,8 +115,9 @@ class Tape:
 
     def heard(self, position: int) -> None:
         """The session will not ask memory for anything before this position again."""
-        self._heard = position
-        self._let_go()
+        before, self._heard = self._heard, position
+        if not self._is_archived or before < self._written:  # else what is to be let go waits for the journal
+            self._let_go()
 
     def unwritten(self) -> list[Stretch]:
         """What the journal has not written, in order."""
@@ -158,4 +161,4 @@ class Tape:
         self._budget.used_bytes -= size
 
     def _end_of(self, chunk: Stretch) -> int:
-        return chunk.position + self.format.samples(chunk.payload)
+        return chunk.position + len(chunk.payload) // self._width

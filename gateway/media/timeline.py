@@ -17,12 +17,13 @@ it: the next hole is the shorter for it. Arrival time plays no part: late is not
 """
 
 from collections import deque
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypeAlias
 
 import msgspec
 
-from gateway.events import AudioReceived
+from gateway.events import AudioFrame, AudioReceived
 from telephony_codecs.formats import AudioFormat
 
 TOLERANCE_MS = 15
@@ -111,24 +112,33 @@ class Timeline:
             return self._release()
         return self._went_back(frame, chunk)
 
-    def follow(self, frame: AudioReceived) -> bool:
+    def expects(self, frames: Sequence[AudioFrame]) -> int | None:
         """
-        The short way for what nearly every frame is: the one that was expected, where it was expected.
+        Whether frames are those that were expected, where they were expected, as nearly all are.
 
         Returns:
-            Whether it was placed at `position`, which then lies behind it; if not, nothing has changed, and `receive`
-            has to see it.
+            the position behind them, to be handed to `follow`; None: not all are, and `receive` has to see them.
         """
-        if frame.chunk != self._next_chunk or self._waiting or self._newcomer is not None or not self._begun:
-            return False
-        if frame.offset_ms is not None:
-            ahead = (frame.offset_ms - self._origin_ms) * self._per_ms - self.position
-            if not -self._tolerance < ahead < self._tolerance:
-                return False
-        if frame.chunk is not None:
-            self._next_chunk = frame.chunk + 1
-        self.position += len(frame.payload) // self._bytes_per_sample
-        return True
+        if self._waiting or self._newcomer is not None or not self._begun:
+            return None
+        first = self._next_chunk
+        expected = [None] * len(frames) if first is None else list(range(first, first + len(frames)))
+        if [frame.chunk for frame in frames] != expected:
+            return None
+        position, per_ms, width = self.position, self._per_ms, self._bytes_per_sample
+        origin, tolerance = self._origin_ms * per_ms, self._tolerance
+        for frame in frames:
+            offset_ms = frame.offset_ms
+            if offset_ms is not None and abs(offset_ms * per_ms - origin - position) >= tolerance:
+                return None
+            position += len(frame.payload) // width
+        return position
+
+    def follow(self, frames: Sequence[AudioFrame], end: int) -> None:
+        """Place frames at `position`, which then lies behind them: at `end`, as `expects` said of them just now."""
+        if self._next_chunk is not None:
+            self._next_chunk += len(frames)
+        self.position = end
 
     def flush(self) -> list[Piece]:
         """Place what still waits; the stream is over."""

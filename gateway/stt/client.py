@@ -110,6 +110,7 @@ class WebSocketRecognizer:
 
     def __init__(self, socket: ClientConnection, protocol: ClientProtocol, kind: str, limits: Limits) -> None:
         self._socket = socket
+        self._transport, self._frames = socket.transport, socket.protocol
         self._protocol = protocol
         self._kind = kind
         self._limits = limits
@@ -141,9 +142,9 @@ class WebSocketRecognizer:
         return (
             self._failure is None
             and self._sending_since is None
-            and self._socket.protocol.state is State.OPEN
-            and not self._socket.transport.is_closing()
-            and self._socket.transport.get_write_buffer_size() < _CLEAR_BYTES
+            and self._frames.state is State.OPEN
+            and not self._transport.is_closing()
+            and self._transport.get_write_buffer_size() < _CLEAR_BYTES
         )
 
     def send_now(self, audio: bytes) -> None:
@@ -153,7 +154,7 @@ class WebSocketRecognizer:
         Its frames are whole, so they may stand between any two of the library's own.
         """
         for message in self._protocol.audio(audio):
-            self._socket.transport.write(_masker.frame(message))
+            self._transport.write(_masker.frame(message))
 
     async def finalize(self) -> None:
         """Ask for a final of what was heard so far."""

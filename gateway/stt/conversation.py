@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from gateway import telemetry
 from gateway.config import SttProfile
@@ -35,6 +36,7 @@ from gateway.stt.liveness import Doubt, Liveness, Verdict
 from gateway.stt.pace import CATCH_UP_BURST_S, Pace
 from gateway.stt.source import Holes, Missing, Source
 from gateway.stt.succession import DRAIN_S, Succession
+from gateway.stt.together import Together
 from telephony_codecs.convert import Converter
 
 IDLE_S = 1.0
@@ -146,6 +148,7 @@ class Conversation:
         lines: opens that one.
         next_profile: which that is, given why.
         on_use: called once, when the session proves to be of use; may wait.
+        together: converts what is sent.
     """
 
     def __init__(
@@ -161,6 +164,7 @@ class Conversation:
         lines: Lines,
         next_profile: Callable[[str], str],
         on_use: Callable[[], Awaitable[None]],
+        together: Together,
     ) -> None:
         self._account = account
         self._ledger = account.ledger
@@ -170,6 +174,8 @@ class Conversation:
         self._source = source
         self._clock = clock
         self._format = account.tape.format
+        self._width = self._format.bytes_per_sample
+        self._together = together
         self._converter = Converter(self._format, line.form)
         self._chunk_s = profile.chunk_ms / 1000
         self._keepalive_s = profile.keepalive_s
@@ -284,10 +290,16 @@ class Conversation:
         ):
             account.bell.ring()
             return
-        audio = self._converter.convert(piece.payload)
-        if audio:
-            prompt.send_now(audio)
-        self._note_sent(piece, self._format.samples(piece.payload), now, has_audio=bool(audio))
+        if self._converter.passes_through:
+            prompt.send_now(piece.payload)
+            self._note_sent(piece, len(piece.payload) // self._width, now, has_audio=True)
+        else:
+            self._together.convert(self._converter, piece.payload, partial(self._send_converted, piece, now))
+
+    def _send_converted(self, piece: Stretch, now: float, audio: bytes) -> None:
+        if audio and self._prompt is not None:
+            self._prompt.send_now(audio)
+        self._note_sent(piece, len(piece.payload) // self._width, now, has_audio=bool(audio))
 
     async def _send_piece(self, piece: Stretch, now: float) -> None:
         samples = self._format.samples(piece.payload)

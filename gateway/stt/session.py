@@ -33,6 +33,7 @@ from gateway.stt.line import Line, Lines
 from gateway.stt.outages import Outages
 from gateway.stt.source import Holes, Source
 from gateway.stt.succession import Reason, Succession
+from gateway.stt.together import Together
 
 log = structlog.get_logger()
 
@@ -62,6 +63,7 @@ class TrackSession:
         heard: position up to which everything is committed already; None: nothing is.
         is_recovery: all audio is in the archive and none will come; every segment is a recovered one.
         outages: what all sessions of the process know of recognisers that are down.
+        together: what is done for all sessions of the process at once.
         draw: numbers from 0 to 1.
     """
 
@@ -78,6 +80,7 @@ class TrackSession:
         heard: int | None = None,
         is_recovery: bool = False,
         outages: Outages | None = None,
+        together: Together | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._recognizers = recognizers
@@ -87,6 +90,7 @@ class TrackSession:
         self._archive = archive
         self._is_recovery = is_recovery
         self._outages = outages or Outages(draw)
+        self._together = together or Together()
         self._draw = draw
         self._names = (profile, *self._settings(profile).fallback)
         self._rate_hz = request.format.rate_hz
@@ -114,7 +118,7 @@ class TrackSession:
             self._holes.add(tape.end or 0, chunk.position)
             self._ledger.begin(chunk.position)
         tape.append(chunk)
-        self._account.on_audio()
+        self._together.soon(self._tell_audio)
 
     def close(self) -> None:
         """No more audio comes."""
@@ -123,6 +127,9 @@ class TrackSession:
             self._closed_at = asyncio.get_running_loop().time()
             self._account.is_closed = True
             self._account.bell.ring()
+
+    def _tell_audio(self) -> None:
+        self._account.on_audio()
 
     @property
     def committed(self) -> int | None:
@@ -265,6 +272,7 @@ class TrackSession:
             lines,
             lambda reason: chain.first if reason is Reason.FAILBACK else line.profile,
             partial(self._back, line.profile),
+            self._together,
         )
         return await conversation.run()
 

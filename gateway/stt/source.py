@@ -89,6 +89,7 @@ class Source:
     ) -> None:
         self.position = position
         self._tape = tape
+        self._width = tape.format.bytes_per_sample
         self._archive = archive
         self._holes = holes
         self._chunk_samples = chunk_samples
@@ -108,7 +109,7 @@ class Source:
         held = self._tape.next(self.position)
         if held is None or held.position != self.position or held.position < self._shorten_before or self._ready:
             return None
-        samples = self._tape.format.samples(held.payload)
+        samples = len(held.payload) // self._width
         if samples > self._chunk_samples or (self._shortener is not None and self._shortener.is_holding):
             return None
         self.position += samples

@@ -253,3 +253,39 @@ def test_twilio_is_a_dialect() -> None:
     """Checked by mypy where it assigns; here, that nothing of the seam is missing at run time."""
     dialect: Dialect = TwilioDialect(bidirectional=True)
     assert (dialect.name, dialect.is_bidirectional) == ("twilio", True)
+
+
+# ── The short way ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("sid", [STREAM, "", None])
+def test_audio_of_both_tracks_goes_the_short_way_also_where_imitators_leave_the_stream_id_out(sid: str | None) -> None:
+    said = [("inbound", b"a", "1"), ("outbound", b"b", "1"), ("inbound", b"c", "2")]
+    messages = [
+        json.loads(_media(payload, track=track, chunk=chunk)) | {"streamSid": sid} for track, payload, chunk in said
+    ]
+    frames = _streaming("inbound", "outbound").audio([json.dumps(message).encode() for message in messages])
+    assert {track: [(each.payload, each.chunk) for each in run] for track, run in frames.items()} == {
+        Track.INBOUND: [(b"a", 1), (b"c", 2)],
+        Track.OUTBOUND: [(b"b", 1)],
+    }
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        json.dumps({"event": "stop", "streamSid": STREAM}),
+        _media().replace(STREAM, STREAM[:-1] + "2"),
+        _media(track="outbound"),
+        _media(b""),
+        _media(bytes(MAX_PAYLOAD_BYTES + 1)),
+        _media()[:-1],
+        json.dumps({"event": "media", "streamSid": STREAM}),
+    ],
+)
+def test_one_other_message_sends_all_that_came_with_it_the_long_way(other: str) -> None:
+    assert not _streaming().audio([_media().encode(), other.encode()])
+
+
+def test_before_the_start_there_is_no_short_way() -> None:
+    assert not TwilioDialect().audio([_media().encode()])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.dialects.twilio import TwilioDialect
 from gateway.errors import DialectError
-from gateway.events import TelephonyEvent
+from gateway.events import AudioReceived, TelephonyEvent, Track
 from tests.support.conversations import conversations
 
 Message = str | bytes
@@ -67,10 +67,41 @@ def test_mutated_conversation_yields_events_or_dialect_errors(
     assert _lead(accepted, bidirectional) == (accepted, events)
 
 
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, len(_VALID) - 1), _mutations, st.integers(1, 8))
+def test_the_short_way_sees_in_each_message_what_the_long_way_sees(
+    case: int, mutations: list[tuple[int, int, int, int]], batch: int
+) -> None:
+    messages = [_octets(message) for message in _mutated(_VALID[case], mutations)]
+    short, long = TwilioDialect(), TwilioDialect()
+    while messages:
+        frames = short.audio(messages[:batch])
+        taken, messages = messages[:batch], messages[batch:]
+        if not frames:
+            assert [_received(short, message) for message in taken] == [_received(long, message) for message in taken]
+            continue
+        heard: dict[Track, list[tuple[bytes, int | None, int | None]]] = {}
+        for message in taken:
+            [event] = long.receive(message)
+            assert isinstance(event, AudioReceived)
+            heard.setdefault(event.track, []).append((event.payload, event.chunk, event.offset_ms))
+        assert heard == {
+            track: [(each.payload, each.chunk, each.offset_ms) for each in run] for track, run in frames.items()
+        }
+
+
 @settings(max_examples=1000, deadline=None)
 @given(st.lists(st.binary(max_size=60) | st.text(max_size=60), max_size=4))
 def test_arbitrary_messages_yield_events_or_dialect_errors(messages: list[Message]) -> None:
     _lead(messages, bidirectional=True)
+
+
+def _received(dialect: TwilioDialect, message: bytes) -> list[TelephonyEvent] | str:
+    """Its events, or the code of its refusal."""
+    try:
+        return dialect.receive(message)
+    except DialectError as error:
+        return error.code
 
 
 def _lead(messages: list[Message], bidirectional: bool) -> tuple[list[Message], list[TelephonyEvent]]:

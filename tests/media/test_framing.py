@@ -48,15 +48,21 @@ def test_joining_loses_and_adds_nothing(payloads: list[bytes]) -> None:
 
 def test_audio_that_follows_on_needs_no_stretch_of_its_own() -> None:
     joiner = Joiner(480, 1)
-    assert [joiner.extend(number * 160, bytes([number]) * 160) for number in range(3)] == [False, False, True]
-    assert joiner.held_bytes == 480
-    chunk = joiner.take()
+    assert joiner.extend(0, [bytes(160), bytes([1]) * 160]) == []
+    assert joiner.lacking_bytes == 160
+    (chunk,) = joiner.extend(320, [bytes([2]) * 160])
     assert (chunk.position, chunk.payload) == (0, bytes(160) + bytes([1]) * 160 + bytes([2]) * 160)
-    assert joiner.held_bytes == 0
+    assert joiner.lacking_bytes == 480
+
+
+def test_what_comes_at_once_is_cut_as_if_it_had_come_one_by_one() -> None:
+    joiner = Joiner(320, 2)
+    chunks = joiner.extend(1000, [bytes([number]) * 160 for number in range(5)])
+    assert [(chunk.position, chunk.payload[::160]) for chunk in chunks] == [(1000, b"\0\1"), (1160, b"\2\3")]
+    assert [(chunk.position, chunk.payload[:1]) for chunk in joiner.flush()] == [(1320, b"\4")]
 
 
 def test_both_ways_fill_the_same_chunk() -> None:
     joiner = Joiner(320, 1)
     assert joiner.add(Stretch(1000, bytes(160))) == []
-    assert joiner.extend(1160, bytes(160))
-    assert joiner.take().position == 1000
+    assert [chunk.position for chunk in joiner.extend(1160, [bytes(160)])] == [1000]

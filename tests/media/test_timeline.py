@@ -268,7 +268,8 @@ def test_the_short_way_takes_only_frames_that_the_long_way_would_have_placed_ali
     for each in frames:
         expected = long.receive(each)
         before = mixed.position
-        if mixed.follow(each):
+        if (end := mixed.expects([each])) is not None:
+            mixed.follow([each], end)
             assert expected == [Stretch(before, each.payload)]
         else:
             assert mixed.receive(each) == expected
@@ -276,20 +277,45 @@ def test_the_short_way_takes_only_frames_that_the_long_way_would_have_placed_ali
     assert mixed.flush() == long.flush()
 
 
+@given(st.integers(1, 20), st.lists(ODD_FRAMES, min_size=1, max_size=8))
+def test_frames_go_the_short_way_together_where_each_would_alone(
+    regular_count: int, coming: list[AudioReceived]
+) -> None:
+    one_by_one, together = Timeline(MULAW), Timeline(MULAW)
+    for each in numbered(regular_count):
+        one_by_one.receive(each)
+        together.receive(each)
+    before = together.position
+    end = together.expects(coming)
+    assert together.position == before
+    all_follow = True
+    for each in coming:
+        alone = one_by_one.expects([each])
+        all_follow = all_follow and alone is not None
+        if alone is None:
+            break
+        one_by_one.follow([each], alone)
+    assert (end is not None) == all_follow
+    if end is not None:
+        together.follow(coming, end)
+        assert together.position == one_by_one.position
+        assert together.receive(numbered(200)[-1]) == one_by_one.receive(numbered(200)[-1])
+
+
 def test_nearly_all_frames_of_a_good_line_go_the_short_way() -> None:
     timeline = Timeline(MULAW)
     frames = numbered(100)
     timeline.receive(frames[0])
-    assert all(timeline.follow(each) for each in frames[1:])
+    assert timeline.expects(frames[1:]) == 100 * len(frames[0].payload)
 
 
 def test_frames_of_a_sender_that_counts_nothing_go_the_short_way_too() -> None:
     timeline = Timeline(MULAW)
     timeline.receive(frame(None, None))
-    assert all(timeline.follow(frame(None, None)) for _ in range(10))
+    assert timeline.expects([frame(None, None)] * 10) == 11 * len(frame(None, None).payload)
 
 
 def test_the_first_frame_goes_the_long_way() -> None:
     timeline = Timeline(MULAW)
-    assert not timeline.follow(frame(None, 0))
+    assert timeline.expects([frame(None, 0)]) is None
     assert timeline.position == 0

@@ -20,7 +20,6 @@ from gateway.events import CallEvent, TranscriptPartial
 from gateway.media.tape import Budget
 from gateway.media_socket import MediaSocket
 from gateway.rooms import Rooms
-from gateway.ticker import Ticker
 from tests.support.scripted_recognizer import ScriptedRecognizers
 
 E = TypeVar("E", bound=CallEvent)
@@ -132,7 +131,6 @@ class Line:
         self.calls = Calls(limits.max_calls)
         self._numbers = iter(range(1, 1_000_000))
         self._url = ""
-        self._ticker = Ticker()
 
     @asynccontextmanager
     async def phone(self) -> AsyncIterator[Phone]:
@@ -149,7 +147,9 @@ class Line:
             yield self
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        socket = MediaSocket(self._ticker, heartbeat_s=20.0, max_message_bytes=self.rooms.limits.max_message_kb * 1024)
+        socket = MediaSocket(
+            self.rooms.ticker, heartbeat_s=20.0, max_message_bytes=self.rooms.limits.max_message_kb * 1024
+        )
         await socket.prepare(request)
         call = Call(
             call_id=f"call_{next(self._numbers)}",
