@@ -147,6 +147,12 @@ class TokenBuckets:
         bucket.tokens -= 1
         return 0.0
 
+    def give_back(self, key: str) -> None:
+        """Undo a `take` that shall not count."""
+        bucket = self._buckets.get(key)
+        if bucket is not None:
+            bucket.tokens = min(self._burst, bucket.tokens + 1)
+
 
 class Mentions:
     """

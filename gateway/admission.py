@@ -11,6 +11,7 @@ import structlog
 from gateway import telemetry
 from gateway.call import Call
 from gateway.errors import CapacityError
+from gateway.events import CallReading
 from gateway.media.tape import Budget
 
 log = structlog.get_logger()
@@ -51,6 +52,10 @@ class Calls:
     @property
     def is_draining(self) -> bool:
         return self._draining
+
+    def readings(self) -> list[CallReading]:
+        """How the calls in progress are now."""
+        return [reading for call in self._active if (reading := call.reading()) is not None]
 
     @contextmanager
     def place(self) -> Iterator[None]:

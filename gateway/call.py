@@ -21,6 +21,7 @@ from gateway.errors import DialectError
 from gateway.events import (
     AudioReceived,
     CallInfo,
+    CallReading,
     DigitPressed,
     MarkReached,
     Outcome,
@@ -72,7 +73,7 @@ class Call:
         self._socket = socket
         self._rooms = rooms
         self._limits = rooms.limits
-        self._report = CallReporter(rooms.sink)
+        self._report = CallReporter(rooms.sink, cues=rooms.cues() if rooms.cues else None)
         self._tracks = CallTracks(rooms, self._report)
         self._language: str | None = None
         self._profile = rooms.stt.default
@@ -128,6 +129,12 @@ class Call:
         if self._patience is not None:
             self._patience.reschedule(0)
             self._patience = None
+
+    def reading(self) -> CallReading | None:
+        """How the call is now; None before its stream's start was accepted."""
+        if not self._started.is_set():
+            return None
+        return CallReading(call_id=self.call_id, at_s=self._tracks.duration_s, tracks=self._tracks.readings())
 
     async def _serve(self, background: asyncio.TaskGroup) -> _End:
         """Read the call to its end while its recognisers work; returns once they have said what they can."""

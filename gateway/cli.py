@@ -176,7 +176,7 @@ async def _serve(settings: "Settings") -> int:
         async with serving(settings) as gateway:
             if settings.api_token is None:
                 # To standard error: the log on standard output holds no secrets.
-                click.echo(f"gateway: {gateway.url}/?token={gateway.api_token}", err=True)
+                click.echo(f"gateway: console at {gateway.console_url}", err=True)
             await stop.wait()
     except asyncio.CancelledError:
         return INTERRUPTED
@@ -331,7 +331,7 @@ async def _listen(listener: Any, host: str, port: int, calls: int | None) -> int
 @click.option(
     "--speed", type=click.FloatRange(min=0.1, max=20), default=1.0, show_default=True, help="Times real time."
 )
-@click.option("--keep", is_flag=True, help="Stay up after the call and print the gateway's address.")
+@click.option("--keep", is_flag=True, help="Stay up after the call and print the console's address.")
 def demo(speed: float, keep: bool) -> None:
     """
     Watch one phone call become verified webhook events.
@@ -455,6 +455,28 @@ def transcribe(
     profile = profile or settings.speech_api.batch_profile or settings.stt.default
     job = transcription.Job(sources, profile, style, language, output, jobs)
     _run(transcription.run(settings, job))
+
+
+@cli.command()
+@click.argument("rules", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("files", metavar="FILE…", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON each.")
+def cues(rules: Path, files: tuple[Path, ...], as_json: bool) -> None:
+    """
+    Try RULES of agent assist on transcripts: print the cues that they would have made.
+
+    FILE is JSON of `gateway transcribe`, or text: what was said in each line, if need be after `caller:` or `agent:`.
+    Text has no times; a third of a second per word is assumed. Without FILE the rules are only checked.
+
+    \b
+    Examples:
+      gateway cues rules.toml
+      gateway cues rules.toml call.json said.txt
+    """
+    from gateway.assist.trial import try_rules
+
+    for line in try_rules(rules, files, as_json=as_json):
+        click.echo(line)
 
 
 @cli.group()
@@ -679,6 +701,10 @@ def show_config(config_file: Path | None, assignments: tuple[str, ...], check: b
             from gateway.tls import ServerCertificate
 
             ServerCertificate(settings.tls)
+        if settings.assist.rules_file is not None:
+            from gateway.assist.rules_file import RulesFile
+
+            RulesFile(settings.assist.rules_file)
         click.echo("the settings are valid")
     else:
         click.echo(json.dumps(config_sources.effective(settings), indent=2))

@@ -6,6 +6,7 @@ One model per room, with every check that needs nothing but the settings themsel
 """
 
 import base64
+import hmac
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from telephony_codecs.formats import AudioFormat
 
@@ -22,6 +23,7 @@ EVENT_TYPES = (
     "call.started",
     "transcript.partial",
     "transcript.final",
+    "assist.cue",
     "call.dtmf",
     "call.gap",
     "stt.degraded",
@@ -29,6 +31,7 @@ EVENT_TYPES = (
     "call.transcript",
     "call.ended",
 )
+REDACTION_KINDS = frozenset({"card", "email", "phone", "digits", "dtmf"})
 BATCH_KINDS = frozenset({"pulse-batch", "pulse-pro-batch"})
 """Kinds of profiles that take whole recordings over HTTP, and no live audio."""
 AUDIO_FORMS = ("mulaw-8000", "linear16-8000", "linear16-16000")
@@ -120,6 +123,11 @@ class WebhookSettings(_Model):
     concurrency: int = Field(16, ge=1, le=1000, description="requests under way at once")
     connect_timeout_s: float = Field(5.0, gt=0, le=60, description="time to connect")
     timeout_s: float = Field(15.0, gt=0, le=120, description="time for one whole attempt")
+    redact: bool | tuple[str, ...] = Field(
+        False,
+        description="what is masked for this receiver, beyond what is not even stored: `true`, all that `redaction` "
+        "names, or a list of kinds and names of patterns",
+    )
 
     @field_validator("url")
     @classmethod
@@ -165,6 +173,57 @@ class WebhookSettings(_Model):
     def wants(self, event_type: str, *, durable: bool) -> bool:
         """Whether this receiver subscribed to such an event."""
         return event_type in self.events or (durable and "*" in self.events)
+
+
+class RedactionSettings(_Model):
+    """What is masked in what was said, and where. Receivers of webhooks have their own switch, `redact`."""
+
+    kinds: tuple[Literal["card", "email", "phone", "digits", "dtmf"], ...] = Field(
+        ("card", "email", "phone", "digits"),
+        description="what is masked where masking is on: card numbers, e-mail addresses, phone numbers, other runs of "
+        "digits, and (`dtmf`) digits that were pressed",
+    )
+    patterns: Mapping[str, str] = Field(
+        {}, max_length=100, description="more that is masked: name → regular expression (RE2, case counts for nothing)"
+    )
+    languages: tuple[Literal["en", "de"], ...] = Field(
+        ("en",), min_length=1, description="in which numbers and addresses may be read aloud"
+    )
+    region: str = Field(
+        "US", pattern="^[A-Z]{2}$", description="country whose phone numbers are said without a country code"
+    )
+    store: bool = Field(False, description="mask before anything is stored: the rest is gone for good")
+    feed: bool = Field(False, description="mask what the console, the feed and the API of calls show")
+    recording: bool = Field(False, description="silence over the same words in recordings")
+    margin_s: float = Field(0.15, ge=0, le=2, description="silence before and after such words, too")
+
+    @field_validator("patterns")
+    @classmethod
+    def _expressions(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        from gateway.patterns import Pattern  # what it stands on is loaded only where it is used
+
+        for name, text in value.items():
+            if not _PATTERN_NAME.fullmatch(name) or name in REDACTION_KINDS:
+                raise ValueError(f"{name!r} is no name of a pattern: a-z and - only, and none of the kinds")
+            try:
+                Pattern(text)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return value
+
+    @field_validator("region")
+    @classmethod
+    def _known_region(cls, value: str) -> str:
+        from phonenumbers import SUPPORTED_REGIONS  # as above
+
+        if value not in SUPPORTED_REGIONS:
+            raise ValueError(f"{value!r} is no country whose phone numbers are known (ISO 3166, such as US or DE)")
+        return value
+
+    @property
+    def everything(self) -> tuple[str, ...]:
+        """Kinds, and names of patterns."""
+        return (*self.kinds, *self.patterns)
 
 
 class OutboxSettings(_Model):
@@ -408,6 +467,15 @@ class PostCallSettings(_Model):
     )
 
 
+class LiveSettings(_Model):
+    """The live feed."""
+
+    max_viewers: int = Field(200, ge=1, le=10_000, description="viewers of the feed at once; further ones get 503")
+    viewer_timeout_s: float = Field(
+        10.0, gt=0, le=600, description="how long a viewer may leave unread what it was sent before it is dropped"
+    )
+
+
 class TlsSettings(_Model):
     """TLS at the gateway's own port; without a certificate a proxy before it has to end TLS."""
 
@@ -425,6 +493,14 @@ class TlsSettings(_Model):
         if self.certificate is None and (self.key or self.client_ca):
             raise ValueError("key and client_ca are of no use without certificate")
         return self
+
+
+class AssistSettings(_Model):
+    """Agent assist: cues when something is said."""
+
+    rules_file: Path | None = Field(
+        None, description="TOML file of rules (docs/assist.md), read again when it changes; none: no cues"
+    )
 
 
 class LimitSettings(_Model):
@@ -493,7 +569,10 @@ class Settings(_Model):
     )
     data_dir: Path = Field(Path("./data"), description="folder of the store")
     api_token: SecretStr | None = Field(
-        None, description="token of the speech APIs; none: one is made at start-up and printed"
+        None, description="token of the console and the speech APIs; none: one is made at start-up and printed"
+    )
+    api_read_token: SecretStr | None = Field(
+        None, description="second token, which only allows to look: console, `/api` and feed, no speech APIs"
     )
     insecure: bool = Field(False, description="listen beyond loopback although anybody could then place calls")
     drain_timeout_s: float = Field(30.0, ge=0, le=7200, description="after SIGTERM: how long calls may go on")
@@ -501,6 +580,7 @@ class Settings(_Model):
     twilio: TwilioSettings = TwilioSettings()
     webhook: WebhookSettings = WebhookSettings()
     outbox: OutboxSettings = OutboxSettings()
+    redaction: RedactionSettings = RedactionSettings()
     webhooks: tuple[WebhookSettings, ...] = Field(
         (), description="several receivers, in the file, instead of `webhook`"
     )
@@ -511,7 +591,9 @@ class Settings(_Model):
     speech_api: SpeechApiSettings = SpeechApiSettings()
     batch: BatchSettings = BatchSettings()
     post_call: PostCallSettings = PostCallSettings()
+    assist: AssistSettings = AssistSettings()
     limits: LimitSettings = LimitSettings()
+    live: LiveSettings = LiveSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("public_url")
@@ -533,6 +615,14 @@ class Settings(_Model):
             raise ValueError("each of webhooks needs a url")
         if len({hook.url for hook in self.webhooks}) < len(self.webhooks):
             raise ValueError("two of webhooks have the same url")
+        for hook in self.endpoints:
+            unknown = (
+                set(() if isinstance(hook.redact, bool) else hook.redact)
+                - REDACTION_KINDS
+                - set(self.redaction.patterns)
+            )
+            if unknown:
+                raise ValueError(f"redact of a webhook names no kind and no pattern: {', '.join(sorted(unknown))}")
         if self.speech_api.profile not in self.stt.profiles:
             raise ValueError(f"speech_api.profile names the profile {self.speech_api.profile!r}, which is not defined")
         if self.stt.profiles[self.speech_api.profile].is_batch:
@@ -546,6 +636,8 @@ class Settings(_Model):
                 raise ValueError(f"{setting} names the profile {name!r}, which is not defined")
         if not self.journal.enabled and (self.recording.enabled or self.post_call.profile is not None):
             raise ValueError("recordings are made from the journal: recording and post_call need journal.enabled")
+        if self.api_token and self.api_read_token and _are_equal(self.api_token, self.api_read_token):
+            raise ValueError("api_token and api_read_token are the same: the one allows more than the other")
         is_anybody = self.twilio.auth_token is None and self.tls.client_ca is None
         if is_anybody and not self.insecure and not _is_loopback(self.host):
             raise ValueError(
@@ -554,12 +646,24 @@ class Settings(_Model):
             )
         return self
 
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def note_origins(self, origins: Mapping[str, str]) -> None:
+        """Remember where each setting that was given comes from, by its path, such as `stt.drain_s`."""
+        self._origins.update(origins)
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where settings come from, such as `environment`, by their paths; the others are defaults."""
+        return self._origins
+
     @property
     def endpoints(self) -> tuple[WebhookSettings, ...]:
         """The configured receivers."""
         return self.webhooks or ((self.webhook,) if self.webhook.url is not None else ())
 
 
+_PATTERN_NAME = re.compile(r"[a-z](?:[a-z-]{0,30}[a-z])?")
 _MASK = "**********"  # as SecretStr has it
 # Parameters of a query, but for those that are only a placeholder.
 _PARAMETER = re.compile(r"([?&;][^=&;#]*=)(?!\{[^{}]*\}(?:[&;#]|$))[^&;#]+")
@@ -573,6 +677,10 @@ def masked(name: str, value: Any) -> Any:
     if name == "options" and isinstance(value, Mapping):
         return {option: _MASK if _SECRET_NAME.search(option) else text for option, text in value.items()}
     return value
+
+
+def _are_equal(one: SecretStr, other: SecretStr) -> bool:
+    return hmac.compare_digest(one.get_secret_value().encode(), other.get_secret_value().encode())
 
 
 def _is_webhook_secret(text: str) -> bool:

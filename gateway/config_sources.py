@@ -18,6 +18,8 @@ from gateway.config import Settings, SttProfile, masked
 from gateway.errors import ConfigError
 
 ENV_PREFIX = "GATEWAY_"
+ORIGINS = ("file", "environment", "command line")
+"""Where settings come from, the strongest last."""
 CONFIG_VARIABLE = "GATEWAY_CONFIG"  # where the file is; read by the command line
 
 
@@ -36,11 +38,26 @@ def load(
         ConfigError: with every fault found, one line each, values left out.
     """
     environ = os.environ if environ is None else environ
-    merged = merge(merge(_read_file(file), _read_environment(environ)), flags or {})
+    trees = dict(zip(ORIGINS, (_read_file(file), _read_environment(environ), flags or {}), strict=True))
+    merged: dict[str, Any] = {}
+    for tree in trees.values():
+        merged = merge(merged, tree)
     try:
-        return Settings(**merged)
+        settings = Settings(**merged)
     except ValidationError as error:
         raise ConfigError([_fault(item) for item in error.errors(include_input=False, include_url=False)]) from None
+    settings.note_origins({path: origin for origin, tree in trees.items() for path in _paths(tree)})
+    return settings
+
+
+def _paths(tree: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """What a tree of settings gives, as `stt.drain_s`; None is not given."""
+    for name, value in tree.items():
+        here = f"{path}{name}"
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{here}.")
+        elif value is not None:
+            yield here
 
 
 def assigned(assignments: Iterable[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 `gateway deliveries`: what the outbox still holds or gave up on, and what an operator can do about it.
 
 It opens the store beside a gateway that may be running on the same folder; `outbox.operating` says how they get along.
-Of a receiver's URL only the origin is shown unless asked for more: paths and queries of webhooks often hold tokens.
 """
 
 import json
@@ -11,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -25,10 +23,10 @@ from gateway.errors import ConfigError, StorageError
 from gateway.outbox import operating, schema
 from gateway.outbox.database import DeliveryState
 from gateway.outbox.endpoint import Endpoint, endpoints_of
-from gateway.outbox.operating import Changed, DeliveryView, EndpointView
+from gateway.outbox.listing import NOT_DELIVERED, Listing
+from gateway.outbox.operating import Changed, DeliveryView
 
 NOT_GOOD = 1
-NOT_DELIVERED = (DeliveryState.PENDING, DeliveryState.DEAD, DeliveryState.DROPPED)
 _PLAIN_WIDTH = 200
 _SHORTEST_KEY = 4
 
@@ -64,20 +62,17 @@ class Desk:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._db = db
-        self._configured = {endpoint.key: endpoint for endpoint in configured}
-        self._show_urls = show_urls
+        self._listing = Listing(configured, operating.select_endpoints(db), show_urls=show_urls)
         self._clock = clock
         self._console = Console(highlight=False, soft_wrap=True)
         if not self._console.is_terminal:
             self._console.width = _PLAIN_WIDTH
-        self._endpoints = {each.key: each for each in operating.select_endpoints(db)}
 
     # ── Showing ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def list_endpoints(self, *, as_json: bool) -> int:
         """Every receiver that is configured or that the store holds events for."""
-        keys = sorted({*self._endpoints, *self._configured})
-        rows = [self._endpoint_fields(key) for key in keys]
+        rows = [self._listing.endpoint_fields(key) for key in self._listing.keys]
         if as_json:
             return self._print_json(rows)
         columns = ("endpoint", "receiver", "state", "since", "pending", "oldest", "dead", "dropped")
@@ -93,7 +88,7 @@ class Desk:
             limit=query.limit,
         )
         if query.as_json:
-            return self._print_json([self._delivery_fields(view) for view in views])
+            return self._print_json([self._listing.delivery_fields(view) for view in views])
         columns = ("event", "call", "no.", "type", "state", "attempts", "last", "due", "receiver")
         self._print_table(columns, [self._delivery_row(view) for view in views])
         if len(views) == query.limit:
@@ -106,7 +101,7 @@ class Desk:
         if body is None:
             return _not_found(event_id)
         views = operating.select_deliveries(self._db, states=tuple(DeliveryState), event_id=event_id)
-        deliveries = [self._delivery_fields(view) for view in views]
+        deliveries = [self._listing.delivery_fields(view) for view in views]
         if as_json:
             event: dict[str, Any] = {"event": event_id, "deliveries": deliveries}
             return self._print_json([event | ({"body": json.loads(body)} if with_body else {})])
@@ -143,7 +138,7 @@ class Desk:
         key = self._key(endpoint)
         assert key is not None
         was_disabled = operating.enable(self._db, key)
-        click.echo(f"{key} {self._receiver(key)} {'is enabled' if was_disabled else 'was not disabled'}")
+        click.echo(f"{key} {self._listing.receiver(key)} {'is enabled' if was_disabled else 'was not disabled'}")
         return 0
 
     def _report(self, verb: str, changes: Sequence[tuple[str, Sequence[Changed]]]) -> int:
@@ -165,65 +160,21 @@ class Desk:
         """The endpoint that the operator means: its key, the beginning of it, its URL or its origin."""
         if text is None:
             return None
-        known = {*self._endpoints, *self._configured}
-        found = {key for key in known if text in (key, self._url(key), self._origin(key))}
+        known = self._listing.keys
+        found = {key for key in known if text in (key, self._listing.url(key), self._listing.origin(key))}
         if not found and len(text) >= _SHORTEST_KEY:
             found = {key for key in known if key.startswith(text)}
         if len(found) != 1:
-            names = ", ".join(f"{key} ({self._receiver(key)})" for key in sorted(found or known)) or "none"
+            names = ", ".join(f"{key} ({self._listing.receiver(key)})" for key in sorted(found or known)) or "none"
             what = "several endpoints are meant" if found else "no such endpoint; known are"
             raise ConfigError([f"{what}: {names}"])
         return found.pop()
 
-    def _url(self, key: str) -> str | None:
-        return self._configured[key].settings.url if key in self._configured else None
-
-    def _origin(self, key: str) -> str | None:
-        if key in self._configured:
-            return self._configured[key].origin
-        return self._endpoints[key].origin if key in self._endpoints else None
-
-    def _receiver(self, key: str) -> str:
-        return (self._url(key) if self._show_urls else None) or self._origin(key) or "unknown"
-
     def _short_name(self, key: str) -> str:
         """The receiver, and its key where that alone tells two of them apart."""
-        name = self._receiver(key)
-        known = {*self._endpoints, *self._configured}
-        return name if sum(self._receiver(each) == name for each in known) == 1 else f"{name} {key}"
-
-    def _endpoint_fields(self, key: str) -> dict[str, Any]:
-        view = self._endpoints.get(key) or _unused(key)
-        state = "disabled" if view.disabled_at is not None else "enabled"
-        return {
-            "endpoint": key,
-            "receiver": self._receiver(key),
-            "state": state if key in self._configured else f"{state}, not configured",
-            "since": _time(view.disabled_at),
-            "reason": view.reason,
-            "pending": view.pending,
-            "oldest": _time(view.oldest_pending_at),
-            "dead": view.dead,
-            "dropped": view.dropped,
-        }
-
-    def _delivery_fields(self, view: DeliveryView) -> dict[str, Any]:
-        return {
-            "event": view.event_id,
-            "type": view.type,
-            "call": view.call_id,
-            "sequence": view.sequence,
-            "created_at": _time(view.created_at),
-            "endpoint": view.endpoint,
-            "receiver": self._receiver(view.endpoint),
-            "state": view.state.value,
-            "attempts": view.attempts,
-            "last_outcome": view.last_outcome,
-            "last_status": view.last_status,
-            "last_attempt_at": _time(view.last_attempt_at),
-            "due_at": _time(view.due_at),
-            "waits_for": self._waits_for(view),
-        }
+        name = self._listing.receiver(key)
+        namesakes = sum(self._listing.receiver(each) == name for each in self._listing.keys)
+        return name if namesakes == 1 else f"{name} {key}"
 
     def _delivery_row(self, view: DeliveryView) -> list[str]:
         last = " ".join(str(each) for each in (view.last_outcome, view.last_status) if each is not None)
@@ -239,19 +190,10 @@ class Desk:
             self._short_name(view.endpoint),
         ]
 
-    def _waits_for(self, view: DeliveryView) -> str | None:
-        if view.state is not DeliveryState.PENDING:
-            return None
-        if view.is_disabled:
-            return "enabled endpoint"
-        if view.endpoint not in self._configured:
-            return "configured endpoint"
-        return "earlier event" if view.due_at is None else None
-
     def _due(self, view: DeliveryView) -> str:
         if view.state is not DeliveryState.PENDING:
             return ""
-        if (reason := self._waits_for(view)) is not None:
+        if (reason := self._listing.waits_for(view)) is not None:
             return f"({reason})"
         now = self._clock()
         if view.lease_until is not None and view.lease_until > now:
@@ -294,16 +236,6 @@ def opened(settings: Settings, *, show_urls: bool = False) -> Iterator[Desk]:
 def _not_found(event_id: str) -> int:
     click.echo(f"gateway: no event {event_id} in the store", err=True)
     return NOT_GOOD
-
-
-def _unused(key: str) -> EndpointView:
-    return EndpointView(
-        key=key, origin=None, disabled_at=None, reason=None, pending=0, dead=0, dropped=0, oldest_pending_at=None
-    )
-
-
-def _time(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _text(value: object) -> str:

@@ -108,7 +108,7 @@ def _summarise(console: Console, tally: Tally, faults: list[str]) -> None:
 
 
 async def _stay_up(console: Console, gateway: Gateway, auth_token: str) -> None:
-    console.print(f"\nstill up: {gateway.url}/?token={gateway.api_token}")
+    console.print(f"\nstill up; see it in the console:  {gateway.console_url}")
     console.print(f"place another call:  gateway call FILE --url {gateway.stream_url} --auth-token {auth_token}")
     console.print("Ctrl-C ends it")
     await asyncio.Event().wait()

@@ -3,8 +3,8 @@ Frozen data that crosses rooms; nothing else.
 
 Four families, in the order in which a call produces them: what the phone platform said (telephony events), what a
 recogniser said (recogniser events, in that session's own time), what that means for a track (track events, in call
-time), and what the gateway tells the world (call events, in call time). msgspec structs, because one telephony event
-is made per 20 ms frame.
+time), and what the gateway tells the world (call events, in call time). Beside them stand readings, what a call is like
+at a moment, and recordings. msgspec structs, because one telephony event is made per 20 ms frame.
 """
 
 from collections.abc import Mapping
@@ -226,6 +226,34 @@ class RecognizerBack(msgspec.Struct, frozen=True, kw_only=True):
 
 TrackEvent: TypeAlias = Hearing | Segment | Untranscribed | RecognizerLost | RecognizerBack
 
+# ── Readings: how a call in progress is at this moment ─────────────────────────────────────────────────────────
+
+
+class SttState(StrEnum):
+    """Whether a track is being transcribed: it is; the first session is not there yet; it was lost."""
+
+    LIVE = "live"
+    CONNECTING = "connecting"
+    DEGRADED = "degraded"
+
+
+class TrackReading(msgspec.Struct, frozen=True, kw_only=True):
+    """One track now. `newest`: the last chunk that its session was given, in `format`; it ends at sample `position`."""
+
+    format: AudioFormat
+    newest: bytes
+    position: int
+    stt: SttState
+
+
+class CallReading(msgspec.Struct, frozen=True, kw_only=True):
+    """A call in progress now; `at_s` is the call time reached."""
+
+    call_id: str
+    at_s: float
+    tracks: Mapping[Track, TrackReading]
+
+
 # ── Recordings: what was recognised in a whole recording at once; seconds count from its beginning ───────────────
 
 
@@ -351,6 +379,26 @@ class TranscriptPartial(CallEvent, frozen=True, kw_only=True):
     text: str
     start_s: float | None
     provider: str
+
+
+class AssistCue(CallEvent, frozen=True, kw_only=True):
+    """
+    A rule of agent assist was met by what one track said; comes right after the final that completed it.
+
+    `cue`: the rule's name. `text`: what met it, said from `start_s` to `end_s`, where the recogniser gave no word times
+    those of the finals. `note`: what the agent is to be told. `recovered`: heard after an interruption, not live.
+    """
+
+    type: ClassVar[str] = "assist.cue"
+
+    track: Track
+    speaker: str
+    cue: str
+    text: str
+    note: str | None
+    start_s: float
+    end_s: float
+    recovered: bool = False
 
 
 class CallDtmf(CallEvent, frozen=True, kw_only=True):

@@ -196,12 +196,16 @@ class FrontDoor:
 
         return at_the_door
 
-    def _take(self, request: web.Request) -> float:
+    def client_key(self, request: web.Request) -> str:
+        """What stands for whoever is asking: the address that counts behind proxies."""
         peer = peer_address(request.transport)
         if peer is not None:
             headers = request.headers
             peer = self._proxies.client(peer, headers.getall("X-Forwarded-For", ()), headers.getall("Forwarded", ()))
-        key, now = _key(peer), self._clock()
+        return _key(peer)
+
+    def _take(self, request: web.Request) -> float:
+        key, now = self.client_key(request), self._clock()
         wait_s = self._buckets.take(key, now)
         if wait_s > 0:
             self._note("rate_limited", key, now)

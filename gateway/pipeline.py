@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gateway import telemetry
-from gateway.events import AudioFrame, AudioReceived, StreamStarted, Track, TrackSummary
+from gateway.events import AudioFrame, AudioReceived, StreamStarted, Track, TrackReading, TrackSummary
 from gateway.media.framing import Joiner
 from gateway.media.tape import Tape
 from gateway.media.timeline import Discarded, Gap, GapKind, Piece, Stretch, Timeline
@@ -21,6 +21,7 @@ class TrackPipeline:
         self.lost_s = self.untranscribed_s = 0.0
         self._audio_bytes = self._seen_bytes = 0
         self.chunks = 0
+        self._newest = Stretch(0, b"")
         self._format = started.format
         self._bytes_per_sample = started.format.bytes_per_sample
         self._bytes_per_s = started.format.rate_hz * started.format.bytes_per_sample
@@ -99,8 +100,15 @@ class TrackPipeline:
             finals=transcript.segments(self.track),
         )
 
+    def reading(self) -> TrackReading:
+        """How this track is now."""
+        newest = self._newest
+        end = newest.position + self._format.samples(newest.payload)
+        return TrackReading(format=self._format, newest=newest.payload, position=end, stt=self.session.state)
+
     def _feed(self, chunk: Stretch) -> None:
         self.chunks += 1
+        self._newest = chunk
         self.session.feed(chunk)
 
     def _pass_on(self, pieces: list[Piece]) -> list[Gap]:

@@ -8,7 +8,7 @@ After a call: its recording, kept or only transcribed as a whole, or both.
 import asyncio
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +17,7 @@ import structlog
 from gateway.config import PostCallSettings, RecordingSettings
 from gateway.errors import GatewayError, StorageError
 from gateway.events import RecordingRequest, RecordingTranscript
-from gateway.journal import RecordingInfo, remove_unfinished
+from gateway.journal import Muted, RecordingInfo, remove_unfinished
 from gateway.reporter import CallReporter
 from gateway.stt.base import RecordingRecognizer
 from gateway.telemetry import POST_CALL_TRANSCRIPTS
@@ -31,8 +31,8 @@ PRUNE_EVERY_S = 3600.0
 class Recordable(Protocol):
     """A call's audio; `gateway.journal` has it."""
 
-    async def recording(self, target: Path) -> RecordingInfo | None:
-        """Write it as one WAV file; None: there is none. Raises StorageError."""
+    async def recording(self, target: Path, muted: Muted) -> RecordingInfo | None:
+        """Write it as one WAV file, with silence over what is muted; None: there is none. Raises StorageError."""
 
 
 class PostCall:
@@ -47,6 +47,7 @@ class PostCall:
         data_dir: recordings are kept in `recordings`; what an earlier process left in `post_call`, or half
             written, is deleted.
         clock: Unix seconds.
+        muted: what of a call, by its id, is not to be heard; asked when all its finals are stored. Raises StorageError.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class PostCall:
         *,
         apart: bool,
         clock: Callable[[], float] = time.time,
+        muted: Callable[[str], Awaitable[Muted]] | None = None,
     ) -> None:
         self._settings = settings
+        self._muted = muted
         self._recording = recording
         self._recordings = recordings
         self._kept = data_dir / "recordings"
@@ -99,7 +102,11 @@ class PostCall:
             return None
         wav = (self._kept if self._recording.enabled else self._passing) / f"{call_id}.wav"
         try:
-            made = await source.recording(wav)
+            if self._muted is not None:
+                await report.settled()
+                made = await source.recording(wav, await self._muted(call_id))
+            else:
+                made = await source.recording(wav, {})
         except StorageError as error:
             log.warning("recording_failed", code=error.code)
             made = None

@@ -18,6 +18,7 @@ import structlog
 from msgspec import structs
 
 from gateway import telemetry
+from gateway.assist.finder import CueFinder
 from gateway.config import JournalSettings, SttSettings
 from gateway.events import (
     Hearing,
@@ -65,6 +66,7 @@ class Recovery:
         stt, settings: profiles, and how long a call may wait.
         folder: for recordings on their way.
         post_call: what is made of a call's recording.
+        cues: makes what looks for cues in one call; None: there are none.
         clock: Unix seconds.
         draw: uniform in [0, 1), for jitter.
     """
@@ -81,6 +83,7 @@ class Recovery:
         folder: Path,
         outages: Outages,
         post_call: PostCall | None = None,
+        cues: Callable[[], CueFinder] | None = None,
         clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -93,6 +96,7 @@ class Recovery:
         self._folder = folder
         self._outages = outages
         self._post_call = post_call
+        self._cues = cues
         self._clock = clock
         self._draw = draw
         self._tasks = asyncio.TaskGroup()
@@ -150,12 +154,18 @@ class Recovery:
             await call.remove()
             return
         log.info("recovery_began", ended=call.end is not None, bytes=call.size_bytes)
-        report = CallReporter(self._outbox, sequence=story.sequence, transcript=story.transcript)
+        report = CallReporter(
+            self._outbox,
+            sequence=story.sequence,
+            transcript=story.transcript,
+            cues=self._cues() if self._cues else None,
+        )
         report.begin(call.header.call, call.header.speakers)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(report.run(), name="reporter")
             if not story.tracks:
                 await report.started(call.header.tracks, call.header.format)
+            await report.recall(story.finals, story.cued)
             await self._hear_all(call, story, report, give_up)
             await self._end(call, story, report)
             report.close()

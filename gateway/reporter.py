@@ -1,14 +1,16 @@
 """What becomes of a call, said to the world: its events made, numbered and kept, in the order in which they came."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import structs
 
 from gateway import telemetry
+from gateway.assist.finder import Cue, CueFinder
 from gateway.channels import Channel
 from gateway.events import (
+    AssistCue,
     CallDtmf,
     CallEnded,
     CallEvent,
@@ -53,11 +55,20 @@ class CallReporter:
         sink: where events go.
         sequence: of the last event that is kept already; 0 for a new call.
         transcript: what was said in those.
+        cues: looks for cues in what is said; None: there are none.
     """
 
-    def __init__(self, sink: EventSink, *, sequence: int = 0, transcript: Transcript | None = None) -> None:
+    def __init__(
+        self,
+        sink: EventSink,
+        *,
+        sequence: int = 0,
+        transcript: Transcript | None = None,
+        cues: CueFinder | None = None,
+    ) -> None:
         self._sink = sink
-        self._events: Channel[CallEvent | asyncio.Event] = Channel(EVENTS_HELD)
+        self._cues = cues
+        self._events: Channel[CallEvent | Sequence[CallEvent] | asyncio.Event] = Channel(EVENTS_HELD)
         self._info: CallInfo | None = None
         self._speakers: Mapping[Track, str] = {}
         self._sequence = sequence
@@ -65,12 +76,13 @@ class CallReporter:
 
     async def run(self) -> None:
         """Number the events and keep them one after the other, until `close`."""
-        async for event in self._events:
-            if isinstance(event, asyncio.Event):
-                event.set()
+        async for item in self._events:
+            if isinstance(item, asyncio.Event):
+                item.set()
                 continue
-            await self._sink.publish(structs.replace(event, sequence=self._sequence + 1))
-            self._sequence += 1
+            for event in (item,) if isinstance(item, CallEvent) else item:
+                await self._sink.publish(structs.replace(event, sequence=self._sequence + 1))
+                self._sequence += 1
 
     async def settled(self) -> None:
         """Wait until everything that was said so far is kept."""
@@ -121,22 +133,57 @@ class CallReporter:
         speaker = self._speakers[track]
         self.transcript.add(track, speaker, segment)
         telemetry.SEGMENTS.labels(segment.provider, str(segment.forced).lower()).inc()
-        await self._events.put(
-            TranscriptFinal(
-                call=self.call,
-                sequence=None,
-                track=track,
-                speaker=speaker,
-                text=segment.text,
-                start_s=segment.start_s,
-                end_s=segment.end_s,
-                language=segment.language,
-                confidence=segment.confidence,
-                words=segment.words,
-                provider=segment.provider,
-                recovered=segment.recovered,
-                forced=segment.forced,
-            )
+        final = TranscriptFinal(
+            call=self.call,
+            sequence=None,
+            track=track,
+            speaker=speaker,
+            text=segment.text,
+            start_s=segment.start_s,
+            end_s=segment.end_s,
+            language=segment.language,
+            confidence=segment.confidence,
+            words=segment.words,
+            provider=segment.provider,
+            recovered=segment.recovered,
+            forced=segment.forced,
+        )
+        cues = self._cues.hear(track, segment) if self._cues is not None else ()
+        # In one piece: no event of the other track comes between a final and its cues.
+        await self._events.put((final, *(self._cue(track, cue, segment) for cue in cues)) if cues else final)
+
+    async def recall(self, finals: Sequence[tuple[Track, Segment]], cued: Collection[str] | None) -> None:
+        """
+        Go on with a call of which these finals are kept: what cues look for may have begun in them.
+
+        Args:
+            finals: in the order in which they were kept.
+            cued: names of the cues that were kept after the last one; a process that died there may owe the others.
+                None: something else was kept after them, so none is owed.
+        """
+        if self._cues is None:
+            return
+        found: list[Cue] = []
+        for track, segment in finals:
+            found = self._cues.hear(track, segment)
+        if cued is not None and [cue.name for cue in found[: len(cued)]] == list(cued):
+            for cue in found[len(cued) :]:
+                track, segment = finals[-1]
+                await self._events.put(self._cue(track, cue, structs.replace(segment, recovered=True)))
+
+    def _cue(self, track: Track, cue: Cue, segment: Segment) -> AssistCue:
+        telemetry.CUES.labels(cue.name).inc()
+        return AssistCue(
+            call=self.call,
+            sequence=None,
+            track=track,
+            speaker=self._speakers[track],
+            cue=cue.name,
+            text=cue.text,
+            note=cue.note,
+            start_s=cue.start_s,
+            end_s=cue.end_s,
+            recovered=segment.recovered,
         )
 
     async def recognizer_lost(self, track: Track, lost: RecognizerLost) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gateway.assist.finder import CueFinder
 from gateway.config import LimitSettings, SttSettings
 from gateway.journal import Journal, KeptCall
 from gateway.media.tape import Budget
@@ -26,6 +27,7 @@ class Rooms:
         journal: keeps its audio on disk; None: what memory cannot hold is lost.
         hand_over: takes a call that is over before all of it was heard; used with a journal only.
         post_call: what is made of its recording; None: nothing.
+        cues: makes what looks for cues in one call; None: there are none.
         ticker: of the process.
         together: what is done for all sessions at once.
     """
@@ -39,5 +41,6 @@ class Rooms:
     journal: Journal | None = None
     hand_over: Callable[[KeptCall], None] = lambda _call: None
     post_call: PostCall | None = None
+    cues: Callable[[], CueFinder] | None = None
     ticker: Ticker = field(default_factory=Ticker)
     together: Together = field(default_factory=Together)

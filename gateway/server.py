@@ -10,6 +10,8 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,16 +20,37 @@ from aiohttp import web
 
 from gateway import telemetry
 from gateway.admission import Calls
+from gateway.assist.finder import CueFinder
+from gateway.assist.rules_file import RulesFile
+from gateway.browser_phone import BrowserPhone
 from gateway.config import Settings
 from gateway.engines.pool import SPHINX, EnginePool
 from gateway.front_door import DoorSite, FrontDoor
 from gateway.garbage import GarbageWatch
 from gateway.journal import Journal
+from gateway.live.access import Access
+from gateway.live.feed import Feed, Spread
+from gateway.live.feed_past import StoredPast
+from gateway.live.feed_routes import FeedRoutes
+from gateway.live.history import History
+from gateway.live.login import Login
+from gateway.live.meters import Meters
+from gateway.live.openapi import ApiDocument
+from gateway.live.operations import OPERATIONS
+from gateway.live.outbox_view import OutboxView
+from gateway.live.pages import Pages
+from gateway.live.reading import StoreReader
+from gateway.live.redacted import MaskedEvents, MaskedPartials, show_masked
+from gateway.live.search import Search
+from gateway.live.settings_view import SettingsView
 from gateway.loop_watch import LoopWatch
 from gateway.media.tape import Budget
+from gateway.muting import Muting
 from gateway.outbox import Outbox
+from gateway.outbox.endpoint import endpoints_of
 from gateway.post_call import PostCall
 from gateway.recovery import Recovery
+from gateway.redaction import Redaction
 from gateway.rooms import Rooms
 from gateway.speech_api.overview import Overview
 from gateway.speech_api.routes import SpeechApi
@@ -65,6 +88,13 @@ class Gateway:
         return f"http{'s' if self.has_tls else ''}://{self.host}:{self.port}"
 
     @property
+    def console_url(self) -> str:
+        """The console, for a browser on this machine; the token in it becomes a cookie, and leaves the address."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        host = f"[{host}]" if ":" in host else host
+        return f"http{'s' if self.has_tls else ''}://{host}:{self.port}/?token={self.api_token}"
+
+    @property
     def stream_url(self) -> str:
         """Where Twilio's dialect is spoken."""
         return f"ws{'s' if self.has_tls else ''}://{self.host}:{self.port}/twilio/stream"
@@ -80,7 +110,7 @@ async def serving(settings: Settings, *, engine: str = SPHINX) -> AsyncIterator[
         engine: `module:factory` of the embedded recogniser; see `engines.worker.Engines`.
 
     Raises:
-        ConfigError: the certificate cannot be used.
+        ConfigError: the certificate or the file of rules cannot be used.
         StorageError: the data folder cannot be used.
         UnavailableError: the address to listen on is taken or not ours.
     """
@@ -90,6 +120,8 @@ async def serving(settings: Settings, *, engine: str = SPHINX) -> AsyncIterator[
         house = await _open_house(stack, settings, engine)
         calls = Calls(settings.limits.max_calls, house.rooms.budget)
         await stack.enter_async_context(GarbageWatch(lambda: len(calls)))
+        background = await stack.enter_async_context(_Background())
+        background.start(Meters(house.feed, calls.readings).run(), name="meters")
         door = FrontDoor(settings.limits)
         runner = web.AppRunner(
             _application(settings, house, calls, door, token),
@@ -120,12 +152,35 @@ class _House:
     journal: Journal | None
     recordings: ProfiledRecordings
     rooms: Rooms
+    reader: StoreReader
+    past: StoredPast
+    feed: Feed
+    search: Search
     loop_watch: LoopWatch
 
 
 async def _open_house(stack: AsyncExitStack, settings: Settings, engine: str) -> _House:
     """Start what outlives calls; the stack stops it again: recovery before the journal, the outbox last."""
-    outbox = await stack.enter_async_context(Outbox(settings.data_dir, settings.endpoints, settings.outbox))
+    rules = RulesFile(settings.assist.rules_file) if settings.assist.rules_file else None
+    cues = (lambda: CueFinder(lambda: rules.book)) if rules else None
+    redaction = Redaction(settings.redaction)
+    outbox = await stack.enter_async_context(
+        Outbox(settings.data_dir, settings.endpoints, settings.outbox, redaction=redaction)
+    )
+    viewers = redaction.viewers
+    show = partial(show_masked, mask=viewers) if viewers is not None else None
+    reader = await stack.enter_async_context(StoreReader(settings.data_dir, prepare=show))
+    past = StoredPast(await stack.enter_async_context(StoreReader(settings.data_dir, prepare=show)))
+    feed = Feed(
+        past,
+        max_viewers=settings.live.max_viewers,
+        unread_s=settings.live.viewer_timeout_s,
+        encode=MaskedPartials(viewers).encode if viewers else None,
+    )
+    masked = MaskedEvents(feed, viewers) if viewers is not None and not settings.redaction.store else None
+    outbox.add_listener(masked.note if masked is not None else feed.note)
+    search = await stack.enter_async_context(Search(settings.data_dir, reader))
+    outbox.add_listener(search.note)
     journal = None
     if settings.journal.enabled:
         journal = await stack.enter_async_context(Journal(settings.data_dir / "journal", settings.journal))
@@ -133,7 +188,7 @@ async def _open_house(stack: AsyncExitStack, settings: Settings, engine: str) ->
     engines = await stack.enter_async_context(EnginePool(settings.engine, engine=engine, warm=warm))
     recognizers = ProfiledRecognizers(settings.stt.profiles, engines.open)
     recordings = ProfiledRecordings(settings.stt.profiles, recognizers, settings.batch)
-    post_call = _post_call(settings, recordings)
+    post_call = _post_call(settings, recordings, outbox, redaction)
     outages = Outages()
     recovery = Recovery(
         outbox,
@@ -145,13 +200,14 @@ async def _open_house(stack: AsyncExitStack, settings: Settings, engine: str) ->
         folder=settings.data_dir,
         outages=outages,
         post_call=post_call,
+        cues=cues,
     )
     await stack.enter_async_context(recovery)
     await recovery.resume()
     ticker = Ticker()
     rooms = Rooms(
         recognizers=recognizers,
-        sink=outbox,
+        sink=Spread(outbox, feed),
         stt=settings.stt,
         limits=settings.limits,
         budget=Budget(settings.limits.buffer_mb * 2**20),
@@ -159,6 +215,7 @@ async def _open_house(stack: AsyncExitStack, settings: Settings, engine: str) ->
         journal=journal,
         hand_over=recovery.take,
         post_call=post_call,
+        cues=cues,
         ticker=ticker,
         together=Together(ticker.soon),
     )
@@ -166,12 +223,37 @@ async def _open_house(stack: AsyncExitStack, settings: Settings, engine: str) ->
     background = await stack.enter_async_context(_Background())
     background.start(post_call.run(), name="recordings-prune")
     background.start(loop_watch.run(), name="loop-watch")
-    return _House(outbox=outbox, journal=journal, recordings=recordings, rooms=rooms, loop_watch=loop_watch)
+    if masked is not None:
+        background.start(masked.run(), name="feed-mask")
+    if rules is not None:
+        background.start(rules.run(), name="rules-file")
+    background.start(search.run(), name="search")
+    return _House(
+        outbox=outbox,
+        journal=journal,
+        recordings=recordings,
+        rooms=rooms,
+        reader=reader,
+        past=past,
+        feed=feed,
+        search=search,
+        loop_watch=loop_watch,
+    )
 
 
 def _application(settings: Settings, house: _House, calls: Calls, door: FrontDoor, token: str) -> web.Application:
     app = web.Application(middlewares=[door.middleware, _one_edge], client_max_size=MAX_BODY_BYTES)
+    read_token = settings.api_read_token.get_secret_value() if settings.api_read_token else None
+    access = Access(token, read_token, public_url=settings.public_url, address_of=door.client_key)
+    Login(access).add_to(app)
+    SettingsView(settings, access).add_to(app)
+    Pages(access).add_to(app)
+    History(access, house.reader, house.search, settings.data_dir).add_to(app)
+    FeedRoutes(house.feed, house.past, access).add_to(app)
     TwilioRoutes(settings, calls, house.rooms).add_to(app)
+    BrowserPhone(settings, calls, house.rooms, access).add_to(app)
+    OutboxView(settings.data_dir, endpoints_of(settings.endpoints), access).add_to(app)
+    ApiDocument(access, OPERATIONS, version("media-stream-gateway")).add_to(app)
     if settings.speech_api.enabled:
         recognizers = house.rooms.recognizers
         streams = SpeechApi(settings.speech_api, recognizers, token, is_draining=lambda: calls.is_draining)
@@ -206,11 +288,19 @@ class _Background:
         self._running.append(self._tasks.create_task(work, name=name))
 
 
-def _post_call(settings: Settings, recordings: ProfiledRecordings) -> PostCall:
+def _post_call(settings: Settings, recordings: ProfiledRecordings, outbox: Outbox, redaction: Redaction) -> PostCall:
     name = settings.post_call.profile
     # A batch service tells speakers apart by itself; a recogniser of live audio hears each track alone.
     apart = name is not None and not settings.stt.profiles[name].is_batch
-    return PostCall(settings.post_call, settings.recording, recordings, settings.data_dir, apart=apart)
+    muting = Muting(outbox, redaction.recording, settings.redaction.margin_s) if redaction.recording else None
+    return PostCall(
+        settings.post_call,
+        settings.recording,
+        recordings,
+        settings.data_dir,
+        apart=apart,
+        muted=muting.spans_of if muting else None,
+    )
 
 
 async def _listen(

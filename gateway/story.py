@@ -6,6 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from gateway.events import (
+    AssistCue,
     CallEnded,
     CallGap,
     CallStarted,
@@ -14,6 +15,7 @@ from gateway.events import (
     SttRecovered,
     Track,
     TranscriptFinal,
+    Word,
 )
 from gateway.outbox import StoredEvent
 from gateway.transcript.assembler import Transcript
@@ -36,6 +38,12 @@ class _Final(msgspec.Struct):
     text: str
     start_s: float
     end_s: float
+    language: str | None = None
+    words: tuple[Word, ...] = ()
+
+
+class _Cue(msgspec.Struct):
+    cue: str
 
 
 class _Gap(msgspec.Struct):
@@ -57,6 +65,8 @@ class Story:
         sequence: of its last event, 0 if there is none.
         tracks: that were announced; empty if the call was not.
         transcript: what was said.
+        finals: the same, with words, in the order in which it was kept.
+        cued: names of the cues that followed the last final, if nothing else did; else None.
         committed_s: call time up to which finals of a track reach.
         gaps: reported holes of a track, from, to and why.
         degraded: tracks whose recogniser was reported lost and not yet back.
@@ -67,6 +77,8 @@ class Story:
         self.sequence = 0
         self.tracks: tuple[Track, ...] = ()
         self.transcript = Transcript()
+        self.finals: list[tuple[Track, Segment]] = []
+        self.cued: list[str] | None = None
         self.committed_s: dict[Track, float] = {}
         self.gaps: dict[Track, list[tuple[float, float, str]]] = {}
         self.degraded: set[Track] = set()
@@ -92,6 +104,7 @@ class Story:
 
     def _take(self, event: StoredEvent) -> None:
         self.sequence = max(self.sequence, event.sequence)
+        self._note_cues(event)
         match event.type:
             case CallStarted.type:
                 self.tracks = _data(event, _Started).tracks
@@ -107,15 +120,28 @@ class Story:
             case CallEnded.type:
                 self.has_ended = True
             case _:
-                pass  # digits and whole transcripts change nothing
+                pass  # digits, cues and whole transcripts change nothing
+
+    def _note_cues(self, event: StoredEvent) -> None:
+        if event.type == TranscriptFinal.type:
+            self.cued = []
+        elif event.type != AssistCue.type:
+            self.cued = None
+        elif self.cued is not None:
+            self.cued.append(_data(event, _Cue).cue)
 
     def _take_final(self, final: _Final) -> None:
         self.committed_s[final.track] = max(self.committed_s.get(final.track, 0.0), final.end_s)
-        self.transcript.add(
-            final.track,
-            final.speaker,
-            Segment(provider=final.provider, text=final.text, start_s=final.start_s, end_s=final.end_s),
+        segment = Segment(
+            provider=final.provider,
+            text=final.text,
+            start_s=final.start_s,
+            end_s=final.end_s,
+            words=final.words,
+            language=final.language,
         )
+        self.transcript.add(final.track, final.speaker, segment)
+        self.finals.append((final.track, segment))
 
 
 def _data(event: StoredEvent, kind: type[D]) -> D:

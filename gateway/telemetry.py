@@ -32,6 +32,12 @@ CONNECTIONS_REFUSED = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+CONSOLE_LOGINS = Counter(
+    "gateway_console_logins",
+    "Tokens shown at the console's log-in, by what came of them.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 DIALECT_ERRORS = Counter(
     "gateway_dialect_errors",
     "Messages of phone platforms that broke the protocol.",
@@ -95,6 +101,11 @@ STT_DROPPED_SECONDS = Counter(
     "gateway_stt_dropped_audio_seconds",
     "Audio that no recogniser heard, and that is no longer held.",
     registry=REGISTRY,
+)
+CUES = Counter("gateway_cues", "Cues of agent assist, by rule.", ["cue"], registry=REGISTRY)
+CUE_RULES = Gauge("gateway_cue_rules", "Rules of agent assist in use.", registry=REGISTRY)
+CUE_RULES_FAULTY = Gauge(
+    "gateway_cue_rules_faulty", "1 while the file of rules cannot be used and older rules stay.", registry=REGISTRY
 )
 SEGMENTS = Counter("gateway_segments", "Final transcripts.", ["profile", "forced"], registry=REGISTRY)
 ENGINE_RESTARTS = Counter(
@@ -165,6 +176,16 @@ PARTIALS = Counter(
     "gateway_partials",
     "Partials offered to webhooks, each of which ended in one of these ways.",
     ["outcome"],
+    registry=REGISTRY,
+)
+FEED_VIEWERS = Gauge("gateway_feed_viewers", "Viewers of the live feed.", registry=REGISTRY)
+FEED_DROPPED = Counter(
+    "gateway_feed_viewers_dropped", "Viewers that did not read what they were sent.", ["reason"], registry=REGISTRY
+)
+FEED_FINAL_SECONDS = Histogram(
+    "gateway_feed_final_seconds",
+    "From a final to its event on the way to a viewer.",
+    buckets=(0.001, 0.002, *_LATENCY_S[:-1]),
     registry=REGISTRY,
 )
 ACCEPTING_CALLS = Gauge("gateway_accepting_calls", "1 while new calls are accepted.", registry=REGISTRY)

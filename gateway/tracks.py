@@ -16,6 +16,7 @@ from gateway.events import (
     StreamStarted,
     Track,
     TrackEvent,
+    TrackReading,
     TrackSummary,
     Untranscribed,
 )
@@ -200,6 +201,10 @@ class CallTracks:
     def summaries(self) -> tuple[TrackSummary, ...]:
         """What `call.ended` says of each track."""
         return tuple(each.summary(self._report.transcript) for each in self._pipelines.values())
+
+    def readings(self) -> dict[Track, TrackReading]:
+        """How each track is now."""
+        return {track: each.reading() for track, each in self._pipelines.items()}
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────
 

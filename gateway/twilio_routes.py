@@ -4,7 +4,6 @@ import asyncio
 import re
 import secrets
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -15,24 +14,19 @@ from aiohttp.http import HttpProcessingError
 
 from gateway import telemetry
 from gateway.admission import Calls
-from gateway.call import Call
 from gateway.config import Settings
 from gateway.dialects import twilio_signature, twiml
 from gateway.dialects.twilio import TwilioDialect
 from gateway.dialects.twilio_signature import BODY_PARAMETER, is_body_intact
-from gateway.errors import CapacityError
-from gateway.media_socket import MediaSocket
 from gateway.rooms import Rooms
+from gateway.stream_route import StreamRoute
 from gateway.stream_tokens import KEY_BYTES, NONCE_BYTES, StreamTokens, TokenRefused, derived_key
 
 log = structlog.get_logger()
 
 STREAM_PATH = "/twilio/stream"
 STATUS_PATH = "/twilio/status"
-HEARTBEAT_S = 20.0
-RETRY_AFTER_S = 5
 _PASSED_ON_PREFIX = "SipHeader_"
-_UPGRADE = ("Connection", "Upgrade", "Sec-WebSocket-Key", "Sec-WebSocket-Version")
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?")
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -56,8 +50,7 @@ class TwilioRoutes:
         self, settings: Settings, calls: Calls, rooms: Rooms, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._settings = settings
-        self._calls = calls
-        self._rooms = rooms
+        self._route = StreamRoute(settings.limits, calls, rooms)
         self._clock = clock
         token = settings.twilio.auth_token
         key = secrets.token_bytes(KEY_BYTES) if token is None else derived_key(token.get_secret_value())
@@ -118,33 +111,12 @@ class TwilioRoutes:
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """A media stream: one call from upgrade to end."""
         self._verify(request, (), websocket=True)
-        socket = MediaSocket(
-            self._rooms.ticker,
-            heartbeat_s=HEARTBEAT_S,
-            max_message_bytes=self._settings.limits.max_message_kb * 1024,
-        )
-        if not socket.can_prepare(request):
-            # Tunnels and proxies that do not know WebSockets take away what makes a request an upgrade.
-            log.warning("stream_not_upgraded", headers=[name for name in _UPGRADE if name not in request.headers])
-            raise web.HTTPBadRequest(text="not a WebSocket upgrade")
-        try:
-            with self._calls.place():
-                is_expected = self._redeem(request.match_info.get("token"))
-                await socket.prepare(request)
-                call = Call(
-                    call_id=f"call_{uuid.uuid4().hex}",
-                    dialect=TwilioDialect(
-                        bidirectional=self._settings.twilio.mode == "connect", is_expected=is_expected
-                    ),
-                    socket=socket,
-                    rooms=self._rooms,
-                )
-                await self._calls.run(call)
-                return socket
-        except CapacityError as error:
-            telemetry.CALLS_REFUSED.labels("twilio", error.code).inc()
-            log.warning("call_refused", dialect="twilio", code=error.code)
-            raise web.HTTPServiceUnavailable(text=str(error), headers={"Retry-After": str(RETRY_AFTER_S)}) from None
+        return await self._route.run(request, TwilioDialect.name, lambda: self._dialect(request))
+
+    def _dialect(self, request: web.Request) -> TwilioDialect:
+        """For one stream, whose token is used up by that; see `_redeem` for what it raises."""
+        is_expected = self._redeem(request.match_info.get("token"))
+        return TwilioDialect(bidirectional=self._settings.twilio.mode == "connect", is_expected=is_expected)
 
     def _redeem(self, token: str | None) -> Callable[[str | None], bool]:
         """

@@ -91,6 +91,14 @@ def test_addresses_do_not_take_each_others_tokens() -> None:
     assert [buckets.take(key, 0.0) for key in ("a", "b", "a")] == [0, 0, 1]
 
 
+def test_what_is_given_back_can_be_taken_again_and_no_more() -> None:
+    buckets = TokenBuckets(1.0, 1)
+    buckets.take("a", 0.0)
+    for key in ("a", "a", "never seen"):
+        buckets.give_back(key)
+    assert [buckets.take(key, 0.0) for key in ("a", "a")] == [0, 1]
+
+
 def test_a_bucket_never_holds_more_than_the_burst() -> None:
     buckets = TokenBuckets(1.0, 2)
     buckets.take("a", 0.0)

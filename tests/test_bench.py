@@ -16,7 +16,7 @@ from telephony_codecs.formats import AudioFormat
 from tests.bench import frames, machine, report
 from tests.bench.__main__ import main
 from tests.bench.calls import Bench
-from tests.bench.figures import Figures, chunk_wait_s, finals_s, loop_block_ms, match, medians, percentile
+from tests.bench.figures import Figures, chunk_wait_s, finals_s, loop_block_ms, match, medians, percentile, shown_s
 from tests.bench.outcome import Behind, Sent, TrackHeard, TrackSent
 from tests.bench.programs import Program, ProgramFailed
 from tests.bench.pulses import PULSE_EVERY, SILENT_FRAME, Detector, code_of, pulse_frame
@@ -25,6 +25,7 @@ from tests.bench.run import PRODUCT, SKETCH, Run, measure
 from tests.bench.scenarios import NAMES, QUICK, SCENARIOS, START, Scenario, chosen
 from tests.bench.sketch import converter
 from tests.bench.starting import Start
+from tests.bench.viewers import Shown, ViewerSocket
 
 MULAW, WIDE = AudioFormat.parse("mulaw-8000"), AudioFormat.parse("linear16-16000")
 SENT_FRAMES = 4 * PULSE_EVERY + 5
@@ -400,3 +401,22 @@ def test_the_machine_tells_of_this_process() -> None:
     assert machine.resident_bytes(os.getpid()) > 1_000_000
     assert machine.cpu_s(os.getpid()) > 0
     assert machine.busy_s() > machine.cpu_s(os.getpid())
+
+
+# ── Viewers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 100, 10_000])
+def test_a_witness_notes_each_final_once_however_the_stream_is_cut(piece_bytes: int) -> None:
+    shown = Shown()
+    viewer = ViewerSocket(shown, "token", is_witness=True)
+    partial_ = b'event: transcript.partial\ndata: {"data":{"text":"no"}}\n\n'
+    final = b'id: %d\nevent: transcript.final\ndata: {"data":{"text":"%d"}}\n\n'
+    stream = b"HTTP/1.1 200 OK\r\n\r\nretry: 2000\n\n" + partial_ + final % (1, 1) + b":\n\n" + final % (2, 2)
+    for begin in range(0, len(stream), piece_bytes):
+        viewer.data_received(stream[begin : begin + piece_bytes])
+    assert list(shown.finals) == ["1", "2"]
+
+
+def test_finals_that_no_viewer_was_shown_are_counted() -> None:
+    assert shown_s({"a": 1.0, "b": 2.0, "c": 9.0}, {"a": 1.5, "c": 9.1}, 0.0, 5.0) == ([0.5], 1)

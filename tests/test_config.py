@@ -126,6 +126,10 @@ def test_a_webhook_at_a_private_address_must_be_allowed(url: str) -> None:
     assert config_sources.load(environ=environ | {"GATEWAY_WEBHOOK__ALLOW_PRIVATE": "true"}).endpoints
 
 
+def test_one_token_cannot_both_change_things_and_only_look() -> None:
+    assert any("are the same" in each for each in faults(API_TOKEN="hunter2", API_READ_TOKEN="hunter2"))
+
+
 def test_a_webhook_needs_a_secret() -> None:
     assert any("needs a secret" in each for each in faults(WEBHOOK__URL="https://example.com/"))
 

@@ -6,21 +6,35 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHARED = {"events", "errors", "config", "channels", "telemetry", "guard", "fetch", "recordings"}
-ROOMS = {"dialects", "media", "stt", "engines", "speech_api", "transcript", "outbox", "simulate", "journal"}
+SHARED = {"events", "errors", "config", "channels", "telemetry", "guard", "fetch", "recordings", "patterns"}
+ROOMS = {
+    *("dialects", "media", "stt", "engines", "speech_api", "transcript", "outbox", "simulate", "journal", "live"),
+    *("assist", "redaction"),
+}
 NEIGHBOURS = {
     "stt": ("media.timeline", "media.tape"),  # a track's session reads the timeline's stretches from the tape
     "journal": ("media.timeline", "media.tape"),  # it keeps on disk what the tapes hold in memory
+    "outbox": ("redaction",),  # what is masked is masked when it is stored, or when it is sent
     "speech_api": ("stt.base",),  # its clients are served through the same seam as phone calls
+    # It shows what they keep, how loud calls are, and the settings; wrong tokens are limited as requests are.
+    "live": ("outbox", "transcript", "redaction", "stt.loudness", "address_limits", "config_sources"),
     "simulate": ("dialects.twilio_signature", "stream_tokens"),  # the softphone signs as the platform does
 }
 PURE = [
     "gateway/dialects",
     "gateway/media",
     "gateway/transcript",
+    "gateway/assist/words.py",
+    "gateway/assist/patterns.py",
+    "gateway/assist/rules.py",
+    "gateway/assist/finder.py",
+    "gateway/redaction",
+    "gateway/patterns.py",
     "gateway/events.py",
     "gateway/errors.py",
     "gateway/stream_tokens.py",
+    "gateway/live/origins.py",
+    "gateway/live/sessions.py",
     "gateway/address_limits.py",
     "gateway/stt/protocol.py",
     "gateway/stt/batch.py",

@@ -1,6 +1,7 @@
 """The whole gateway between real neighbours: phone, speech vendor and webhook receiver on loopback."""
 
 import asyncio
+import dataclasses
 import json
 import resource
 import signal
@@ -361,3 +362,18 @@ async def test_a_full_disk_makes_it_not_ready_and_its_events_wait_until_there_is
 def _set_largest_file(pid: int, size_bytes: int) -> None:
     """As good as a full disk: no write goes beyond this size."""
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "[::1]"),
+        ("2001:db8::1", "[2001:db8::1]"),
+    ],
+)
+async def test_the_consoles_address_is_one_that_a_browser_here_can_open(tmp_path: Path, host: str, shown: str) -> None:
+    async with PulseServer() as vendor, serving(settings(tmp_path, stt=heard_by(vendor))) as served:
+        moved = dataclasses.replace(served, host=host, port=8080, api_token="made")
+    assert moved.console_url == f"http://{shown}:8080/?token=made"

@@ -10,7 +10,16 @@ goes on with, in this process or the next. `recording` makes a stereo WAV file o
 from gateway.journal.contents import CallHeader, RecordingInfo, StreamEnd
 from gateway.journal.kept import KeptCall
 from gateway.journal.live import CallJournal
-from gateway.journal.recording import remove_unfinished
+from gateway.journal.recording import Muted, remove_unfinished
 from gateway.journal.writer import Journal
 
-__all__ = ["CallHeader", "CallJournal", "Journal", "KeptCall", "RecordingInfo", "StreamEnd", "remove_unfinished"]
+__all__ = [
+    "CallHeader",
+    "CallJournal",
+    "Journal",
+    "KeptCall",
+    "Muted",
+    "RecordingInfo",
+    "StreamEnd",
+    "remove_unfinished",
+]

@@ -8,8 +8,11 @@ from gateway.events import Track
 from gateway.journal.archive import TrackArchive
 from gateway.journal.contents import CallHeader, RecordingInfo, StreamEnd
 from gateway.journal.disk import fault_name
-from gateway.journal.recording import record
+from gateway.journal.recording import Muted, record
 from gateway.journal.shelf import CallFile, Shelf
+
+NOTHING: Muted = {}
+"""Nothing is muted."""
 
 log = structlog.get_logger()
 
@@ -72,12 +75,13 @@ class KeptCall:
         """A reader of one track's audio."""
         return TrackArchive(self._file, track, self._shelf)
 
-    async def recording(self, target: Path) -> RecordingInfo | None:
+    async def recording(self, target: Path, muted: Muted = NOTHING) -> RecordingInfo | None:
         """
         Make one WAV file of the call: left inbound, right outbound, sample-aligned; mono if only one track has audio.
 
         Args:
             target: made or replaced, at once as a whole; its folder is there.
+            muted: what is to be silence.
 
         Returns:
             None if there is no audio.
@@ -85,7 +89,7 @@ class KeptCall:
         Raises:
             StorageError: `recording_failed`: the disk; `recording_too_long`: for a WAV file.
         """
-        return await self._shelf.run_slow(record, self._file, target)
+        return await self._shelf.run_slow(record, self._file, target, muted)
 
     async def remove(self) -> None:
         """The call is complete: delete its file. What the disk refuses is logged; the next start finds it again."""

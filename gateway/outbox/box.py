@@ -16,15 +16,17 @@ import structlog
 from gateway import telemetry
 from gateway.config import OutboxSettings, WebhookSettings
 from gateway.errors import StorageError
-from gateway.events import CallEnded, CallEvent, Track, TranscriptFinal, TranscriptPartial
+from gateway.events import CallEnded, CallEvent, CallTranscript, Track, TranscriptFinal, TranscriptPartial
 from gateway.outbox import payload
 from gateway.outbox.database import NewEvent, StoredEvent, UnfinishedCall
 from gateway.outbox.endpoint import endpoints_of
+from gateway.outbox.masking import StoreMask
 from gateway.outbox.partials import PartialSender
 from gateway.outbox.schedule import DAY_S, HOUR_S
 from gateway.outbox.sender import Sender
 from gateway.outbox.store import Listener, Store
 from gateway.outbox.worker import OpenClient
+from gateway.redaction.policy import Redaction
 
 # How soon the sender notices what `gateway deliveries` did.
 _LOOK_S = 1.0
@@ -44,6 +46,7 @@ class Outbox:
         entropy: random bytes, for ids.
         draw: uniform in [0, 1), for jitter.
         open_client: makes the client of durable events for an endpoint; replaced in tests.
+        redaction: what is masked before it is stored, and what receivers do not get.
 
     Raises:
         ConfigError: two receivers have the same URL.
@@ -60,9 +63,11 @@ class Outbox:
         entropy: Callable[[int], bytes] = os.urandom,
         draw: Callable[[], float] = random.random,
         open_client: OpenClient | None = None,
+        redaction: Redaction | None = None,
     ) -> None:
         self._settings = settings or OutboxSettings()
-        self._endpoints = endpoints_of(webhooks)
+        self._endpoints = endpoints_of(webhooks, redaction)
+        self._mask = StoreMask(redaction.store) if redaction is not None and redaction.store is not None else None
         self._clock = clock
         self._entropy = entropy
         self._store = Store(folder)
@@ -132,7 +137,7 @@ class Outbox:
         assert event.sequence is not None, "a durable event has a sequence number"
         self._withdraw_partials(event)
         now = self._clock()
-        id_, body = self._encode(event, now)
+        id_, body = await self._encode_durable(event, now)
         return await self._store.append(
             NewEvent(
                 id=id_,
@@ -166,10 +171,17 @@ class Outbox:
         """Up to `limit` durable events of a call with a sequence number above `after`, in order."""
         return await self._store.events_of(call_id, after=after, limit=limit)
 
+    async def _encode_durable(self, event: CallEvent, now: float) -> tuple[str, bytes]:
+        if self._mask is not None and isinstance(event, TranscriptFinal):
+            await self._mask.catch_up(event, self._store)
+        elif self._mask is not None and isinstance(event, CallTranscript | CallEnded):  # long ones
+            return await asyncio.to_thread(self._encode, event, now)
+        return self._encode(event, now)
+
     def _encode(self, event: CallEvent, now: float) -> tuple[str, bytes]:
         at = datetime.fromtimestamp(now, UTC)
         id_ = payload.event_id(at, self._entropy(payload.ENTROPY_BYTES))
-        return id_, payload.encode(event, id_, at)
+        return id_, payload.encode(event, id_, at, self._mask)
 
     def _encode_partial(self, partial: TranscriptPartial) -> tuple[str, bytes]:
         return self._encode(partial, self._clock())

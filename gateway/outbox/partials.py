@@ -132,7 +132,10 @@ class _Worker:
 
     async def _send(self, client: Client, call_id: str, partial: TranscriptPartial) -> None:
         try:
-            attempt = await client.post(*self._encode(partial))
+            id_, body = self._encode(partial)
+            if self._endpoint.mask is not None:
+                body = self._endpoint.mask.mask(body)
+            attempt = await client.post(id_, body)
             _count("delivered" if attempt.outcome is Outcome.DELIVERED else "failed")
         finally:
             self._in_flight.discard(call_id)

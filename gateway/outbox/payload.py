@@ -1,5 +1,6 @@
 """The JSON body of an event, and the id under which receivers know it."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,7 @@ def event_id(at: datetime, entropy: bytes) -> str:
     return f"evt_{int(at.timestamp() * 1000):012x}{entropy.hex()}"
 
 
-def encode(event: CallEvent, id_: str, at: datetime) -> bytes:
+def encode(event: CallEvent, id_: str, at: datetime, mask: Callable[[dict[str, Any]], object] | None = None) -> bytes:
     """
     Encode an event as the exact bytes that are stored, signed and sent at every attempt.
 
@@ -32,6 +33,7 @@ def encode(event: CallEvent, id_: str, at: datetime) -> bytes:
         event: any call event; its fields become `data`, unknown values `null`.
         id_: the event's id, also sent as `webhook-id`.
         at: when it happened, aware; written in UTC with milliseconds.
+        mask: changes in place what is not to be kept; gets the whole event.
 
     Returns:
         UTF-8 JSON. Numbers whose name ends in `_s` are rounded to a millisecond.
@@ -39,7 +41,10 @@ def encode(event: CallEvent, id_: str, at: datetime) -> bytes:
     timestamp = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     data = msgspec.to_builtins(event)
     _round_seconds(data)
-    return _ENCODER.encode({"type": event.type, "id": id_, "timestamp": timestamp, "data": data})
+    whole = {"type": event.type, "id": id_, "timestamp": timestamp, "data": data}
+    if mask is not None:
+        mask(whole)
+    return _ENCODER.encode(whole)
 
 
 def _round_seconds(data: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from gateway.outbox.breaker import Breaker, Turn
 from gateway.outbox.client import Attempt
 from gateway.outbox.database import Delivery, DeliveryState, Due, Verdict
 from gateway.outbox.endpoint import Endpoint
+from gateway.outbox.masking import masked_body
 from gateway.outbox.schedule import Disable, Done, GiveUp, Outcome, Retry, Step, next_step
 from gateway.outbox.store import Store
 from gateway.outbox.transaction import Claim
@@ -236,7 +237,9 @@ class Worker:
 
     async def _attempt(self, client: Poster, delivery: Delivery, began_at: float) -> Verdict:
         try:
-            attempt = await client.post(delivery.event_id, delivery.body)
+            mask = self._endpoint.mask
+            body = delivery.body if mask is None else await masked_body(self._store, mask, delivery)
+            attempt = await client.post(delivery.event_id, body)
         finally:
             self._attempts -= 1
         telemetry.WEBHOOK_ATTEMPTS.labels(outcome=attempt.outcome.value).inc()

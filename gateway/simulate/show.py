@@ -15,6 +15,7 @@ _STYLES = {
     "call.dtmf": "magenta",
     "transcript.partial": "dim",
     "transcript.final": "bold",
+    "assist.cue": "cyan",
 }
 
 
@@ -43,6 +44,9 @@ def _summary(kind: str, data: dict[str, Any]) -> str:
             at = "   ?  " if start is None else f"{start:6.2f}"
             forced = " (forced)" if data.get("forced") else ""
             return f"{at} s  {data['speaker']:<7} {data['text']}{forced}"
+        case "assist.cue":
+            note = f": {data['note']}" if data["note"] else ""
+            return f"{data['start_s']:6.2f} s  {data['speaker']:<7} {data['cue']}, “{data['text']}”{note}"
         case "call.started":
             return f"{data['call']['id']}  {data['call']['platform']}  {', '.join(data['tracks'])}  {data['audio']}"
         case "call.ended":

@@ -20,7 +20,7 @@ import structlog
 from gateway import telemetry
 from gateway.config import SttProfile, SttSettings
 from gateway.errors import GatewayError
-from gateway.events import RecognizerBack, RecognizerLost, RecognizerRequest, TrackEvent
+from gateway.events import RecognizerBack, RecognizerLost, RecognizerRequest, SttState, TrackEvent
 from gateway.media.tape import Tape
 from gateway.media.timeline import Stretch
 from gateway.stt.base import Archive, Recognizers
@@ -108,6 +108,7 @@ class TrackSession:
         self._closed = asyncio.Event()
         self._closed_at = 0.0
         self._lost_at: float | None = None
+        self._is_connected = False
         self._last_code = "not_heard"
         self._recovered_until = 0
 
@@ -135,6 +136,13 @@ class TrackSession:
     def committed(self) -> int | None:
         """Position up to which everything is settled, in samples; None before any audio."""
         return self._ledger.committed
+
+    @property
+    def state(self) -> SttState:
+        """Whether somebody hears the track now."""
+        if self._lost_at is not None:
+            return SttState.DEGRADED
+        return SttState.LIVE if self._is_connected else SttState.CONNECTING
 
     async def run(self) -> Unheard | None:
         """
@@ -236,6 +244,7 @@ class TrackSession:
         """Let the recogniser hear the track from where nothing is settled."""
         recognizer = await line.opened()
         assert recognizer is not None, "only open lines are talked on"
+        self._is_connected = True
         settings = self._settings(line.profile)
         traits = self._traits(line.profile)
         clock = SessionClock(self._rate_hz)

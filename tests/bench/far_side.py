@@ -57,6 +57,7 @@ def _summary(heard: Heard, received: Received) -> Behind:
         events=received.types,
         disordered=received.disordered,
         incomplete=received.incomplete,
+        said=heard.finals,
     )
 
 

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from tests.bench.outcome import Behind, Sent, TrackHeard
@@ -114,6 +114,14 @@ def finals_s(behind: Behind, begins: float, ends: float) -> tuple[list[float], i
     return told, sum(came is None for _, came in behind.finals)
 
 
+def shown_s(
+    said: Mapping[str, float], shown: Mapping[str, float], begins: float, ends: float
+) -> tuple[list[float], int]:
+    """From each final of the window to its event at a viewer, in seconds; and how many of all finals never came."""
+    told = [shown[text] - at for text, at in said.items() if text in shown and begins <= at < ends]
+    return told, sum(text not in shown for text in said)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Figures:
     """
@@ -126,6 +134,7 @@ class Figures:
         connect_*: from dialling to the answer to the upgrade.
         block: longest hold-up of the server's event loop that it knows of; see `loop_block_ms`.
         final_*: from a final's sending to the first byte of the webhook request with it.
+        shown_*: and to its event at a viewer of the live feed.
     """
 
     frames_lost: float
@@ -147,6 +156,9 @@ class Figures:
     final_p50: float | None = None
     final_p99: float | None = None
     final_max: float | None = None
+    shown_p50: float | None = None
+    shown_p99: float | None = None
+    shown_max: float | None = None
     generator_cpu: float | None = None
     generator_late_p99: float | None = None
     foreign_cpu: float | None = None

@@ -27,6 +27,7 @@ class Behind(msgspec.Struct):
     Attributes:
         tracks: by name, `b00012-inbound`.
         finals: when each was said, and when the request with it came; None: it did not.
+        said: when each was said, by its text.
         events: webhooks by type.
         disordered: events that were not the next one of their call.
         incomplete: calls whose end says that not all was heard.
@@ -37,6 +38,7 @@ class Behind(msgspec.Struct):
     events: dict[str, int]
     disordered: int
     incomplete: int
+    said: dict[str, float] = {}
 
 
 class TrackSent(msgspec.Struct):

@@ -25,6 +25,7 @@ _COLUMNS: Sequence[tuple[str, Callable[[Figures], str]]] = (
     ("longest block ms", lambda f: _number(f.block, 0)),
     ("upgrade ms: p99 / max", lambda f: f"{_number(f.connect_p99, 0)} / {_number(f.connect_max, 0)}"),
     ("final to webhook ms: p50 / p99 / max", lambda f: _three(f.final_p50, f.final_p99, f.final_max)),
+    ("final to viewer ms: p50 / p99 / max", lambda f: _three(f.shown_p50, f.shown_p99, f.shown_max)),
     ("generator: CPU %, late ms", lambda f: f"{_number(f.generator_cpu, 0)}, {_number(f.generator_late_p99, 1)}"),
     ("others' CPU %", lambda f: _number(f.foreign_cpu, 0)),
 )

@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 
 from tests.bench import machine
-from tests.bench.figures import Figures, Latencies, Match, finals_s, loop_block_ms, match
+from tests.bench.figures import Figures, Latencies, Match, finals_s, loop_block_ms, match, shown_s
 from tests.bench.generator import CLOSE_S, CONNECT_S, HANG_UP_S
 from tests.bench.outcome import Behind, Sent
 from tests.bench.programs import Program, ProgramFailed
@@ -26,6 +26,7 @@ from tests.support.webhook_receiver import SECRET
 
 PRODUCT, SKETCH = "gateway", "sketch"
 START_S = 30.0
+TOKEN = "token-of-the-benchmark"
 _QUIET_S = 0.5
 """Between the server's start and the first look at its memory."""
 _BYTES_PER_CALL = 300_000
@@ -69,6 +70,7 @@ class _Notes:
         pages: metrics before the first call and after the last.
         ready_s: the server's start.
         sent, behind: what went in, what came out.
+        shown: when each final came to a viewer, by its text.
         complaints: of the programs.
     """
 
@@ -80,6 +82,7 @@ class _Notes:
     ready_s: float
     sent: Sent
     behind: Behind
+    shown: Mapping[str, float]
     complaints: list[str]
 
 
@@ -105,7 +108,7 @@ async def measure(
 async def _measure(
     scenario: Scenario, server: str, folder: Path, settings: Mapping[str, str], ignored_message: int
 ) -> Run:
-    heard_file, sent_file = folder / "heard.json", folder / "sent.json"
+    heard_file, sent_file, shown_file = folder / "heard.json", folder / "sent.json", folder / "shown.json"
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
         far = await stack.enter_async_context(_far_side(scenario, heard_file, ignored_message))
@@ -115,6 +118,10 @@ async def _measure(
         metrics = f"http://127.0.0.1:{port}/metrics" if server == PRODUCT else None
         await asyncio.sleep(_QUIET_S)
         page, resident_before = await _page(http, metrics), machine.resident_bytes(subject.pid)
+        viewers = None
+        if scenario.viewers:
+            viewers = await stack.enter_async_context(_viewers(scenario, port, shown_file))
+            await viewers.said("viewers_watching", START_S)
         generator = await stack.enter_async_context(_generator(scenario, port, sent_file))
         window = await generator.said("window", START_S + scenario.dialling_s + CONNECT_S)
         begins, ends = window["begins"], window["ends"]
@@ -122,7 +129,9 @@ async def _measure(
         last = await _look_at(ends, subject, generator, far)
         code = await generator.ended(HANG_UP_S + CLOSE_S + START_S)
         pages = page, await _page(http, metrics)
-        complaints = await _end(subject) if server == PRODUCT else []
+        if viewers is not None and (await viewers.end() or viewers.errors):
+            raise ProgramFailed(f"{viewers} failed: {viewers.errors[-500:]}")
+        complaints = await _end(subject, has_deaf_viewer=scenario.has_deaf_viewer) if server == PRODUCT else []
         for program, its_code in ((generator, code), (far, await far.end())):
             if its_code or program.errors:
                 raise ProgramFailed(f"{program} ended with code {its_code}: {program.errors[-500:]}")
@@ -135,6 +144,7 @@ async def _measure(
         ready_s=ready_s,
         sent=msgspec.json.decode(sent_file.read_bytes(), type=Sent),
         behind=msgspec.json.decode(heard_file.read_bytes(), type=Behind),
+        shown=msgspec.json.decode(shown_file.read_bytes(), type=dict[str, float]) if scenario.viewers else {},
         complaints=complaints,
     )
     matched = match(notes.sent, notes.behind, begins, ends)
@@ -143,6 +153,8 @@ async def _measure(
 
 def _figures(scenario: Scenario, server: str, notes: _Notes, matched: Match) -> Figures:
     told, _ = finals_s(notes.behind, notes.begins, notes.ends)
+    seen, _ = shown_s(notes.behind.said, notes.shown, notes.begins, notes.ends)
+    shown = Latencies.of(seen)
     added, beyond, final = Latencies.of(matched.added_s), Latencies.of(matched.beyond_s), Latencies.of(told)
     first, connect, late = Latencies.of(matched.first_s), Latencies.of(notes.sent.connect_s), notes.sent.late_s
     seconds = notes.ends - notes.begins
@@ -169,6 +181,9 @@ def _figures(scenario: Scenario, server: str, notes: _Notes, matched: Match) -> 
         final_p50=final.p50,
         final_p99=final.p99,
         final_max=final.max,
+        shown_p50=shown.p50,
+        shown_p99=shown.p99,
+        shown_max=shown.max,
         generator_cpu=100 * generator_s / seconds,
         generator_late_p99=Latencies.of(late).p99,
         foreign_cpu=100 * max(0.0, foreign_s) / seconds,
@@ -193,6 +208,8 @@ def _faults(scenario: Scenario, server: str, notes: _Notes, matched: Match) -> l
             "finals did not come to the receiver": untold,
             "calls did not come to their call.ended": scenario.calls - behind.events.get("call.ended", 0),
         }
+    if scenario.viewers:
+        counts["finals were not shown to the viewer"] = shown_s(behind.said, notes.shown, notes.begins, notes.ends)[1]
     return [
         *(f"{count} {what}" for what, count in counts.items() if count),
         *notes.complaints,
@@ -224,6 +241,12 @@ def _generator(scenario: Scenario, port: int, results: Path) -> Program:
     return Program("-m", "tests.bench.generator", *arguments, core=machine.OTHERS)
 
 
+def _viewers(scenario: Scenario, port: int, results: Path) -> Program:
+    arguments = ["--port", str(port), "--token", TOKEN, "--viewers", str(scenario.viewers), "--results", str(results)]
+    arguments += ["--deaf"] if scenario.has_deaf_viewer else []
+    return Program("-m", "tests.bench.viewers", *arguments, core=machine.OTHERS)
+
+
 def _server(
     scenario: Scenario, server: str, data_dir: Path, ports: Mapping[str, Any], settings: Mapping[str, str]
 ) -> Program:
@@ -242,7 +265,7 @@ def product_settings(scenario: Scenario, data_dir: Path, sink: str, hook: str) -
     return {
         "GATEWAY_PORT": "0",
         "GATEWAY_DATA_DIR": str(data_dir),
-        "GATEWAY_API_TOKEN": "token-of-the-benchmark",  # one of its own would be told on standard error
+        "GATEWAY_API_TOKEN": TOKEN,  # one of its own would be told on standard error
         "GATEWAY_LOG__FORMAT": "json",
         "GATEWAY_STT__DEFAULT": "bench",
         "GATEWAY_STT__PROFILES": {"bench": profile},
@@ -293,11 +316,15 @@ async def _look_at(moment: float, subject: Program, generator: Program, far: Pro
     )
 
 
-async def _end(subject: Program) -> list[str]:
-    """Shut the gateway down; what it had to complain of, all the time."""
+async def _end(subject: Program, *, has_deaf_viewer: bool) -> list[str]:
+    """Shut the gateway down; what it had to complain of, all the time, but for the one viewer that it is to drop."""
     code = await subject.end(by_signal=True)
     faults = [f"the gateway ended with code {code}"] if code else []
     bad = [line for line in subject.lines if line.get("level") not in ("debug", "info")]
+    if has_deaf_viewer:
+        dropped = [line for line in bad if line.get("event") == "feed_viewer_dropped"]
+        faults += [] if len(dropped) == 1 else [f"{len(dropped)} viewers were dropped instead of the one"]
+        bad = [line for line in bad if line not in dropped]
     counts: dict[str, int] = {}
     for line in bad:
         said = " ".join(str(line[key]) for key in ("level", "event", "code", "reason", "raised") if key in line)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 
 RAMP_S_PER_CALL = 0.005
+DEAF_FROM_S = 40.0
+"""So long it takes until what a viewer does not read fills the buffers between, and it is dropped."""
 SWEEP = (50, 100, 200, 400, 600, 1000)
 
 
@@ -19,6 +21,7 @@ class Scenario:
         settle_s: from the last call's begin to the window.
         ramp_s: over which calls begin; None: 5 ms for each.
         finals_per_s: of all tracks together.
+        viewers: of the live feed; in a window of `DEAF_FROM_S` or more the last one does not read, and must be dropped.
         has_baseline: whether the sketch can do it, too.
     """
 
@@ -30,6 +33,7 @@ class Scenario:
     settle_s: float = 3.0
     ramp_s: float | None = None
     finals_per_s: float = 0.0
+    viewers: int = 0
     has_baseline: bool = True
 
     @property
@@ -41,6 +45,11 @@ class Scenario:
     def finals_every_s(self) -> float:
         """Pause between the finals of one track; 0: there are none."""
         return self.calls * self.tracks / self.finals_per_s if self.finals_per_s else 0.0
+
+    @property
+    def has_deaf_viewer(self) -> bool:
+        """Whether one of the viewers does not read."""
+        return self.viewers > 0 and self.seconds >= DEAF_FROM_S
 
     @property
     def is_of_sweep(self) -> bool:
@@ -56,6 +65,7 @@ SCENARIOS = (
     Scenario(name="two-tracks", calls=200, tracks=2),
     Scenario(name="thousand", calls=1000, seconds=60.0),
     Scenario(name="finals", calls=200, finals_per_s=100.0, has_baseline=False),
+    Scenario(name="viewers", calls=200, finals_per_s=100.0, viewers=50, seconds=60.0, has_baseline=False),
     Scenario(name="rush", calls=1000, ramp_s=2.0, settle_s=0.5, seconds=3.0),
     *(Scenario(name=f"load-{calls}", calls=calls, seconds=10.0) for calls in SWEEP),
 )
@@ -63,6 +73,16 @@ QUICK = (
     Scenario(name="mulaw", calls=20, seconds=2.0, settle_s=0.3, ramp_s=0.2),
     Scenario(name="two-tracks", calls=10, tracks=2, audio="linear16-16000", seconds=2.0, settle_s=0.3, ramp_s=0.2),
     Scenario(name="finals", calls=10, finals_per_s=10.0, seconds=3.0, settle_s=1.0, ramp_s=0.2, has_baseline=False),
+    Scenario(
+        name="viewers",
+        calls=10,
+        finals_per_s=10.0,
+        viewers=5,
+        seconds=3.0,
+        settle_s=1.0,
+        ramp_s=0.2,
+        has_baseline=False,
+    ),
     Scenario(name="rush", calls=100, ramp_s=0.2, settle_s=0.2, seconds=1.0),
 )
 NAMES = (*(each.name for each in SCENARIOS if not each.is_of_sweep), "load", START)

@@ -61,7 +61,7 @@ SHARES: Mapping[str, float] = {
 # docs/operations.md, "Close codes and statuses"; RFC 6455, 7.4.1: 1002, 1007 and 1009 are for broken frames. 503 says
 # that there are as many calls as allowed: an attack is faster than the processor that ends its calls.
 CLOSE_CODES = frozenset({"1000", "1001", "1002", "1003", "1005", "1007", "1008", "1009"})
-STATUSES = frozenset({"101", "200", "204", "503", *map(str, range(400, 432))}) - {"429"}
+STATUSES = frozenset({"101", "200", "204", "303", "503", *map(str, range(400, 432))}) - {"429"}
 
 
 async def run(seed: int, *, short: bool) -> Outcome:

@@ -1,0 +1,44 @@
+// What the pages share: templates, requests, times.
+
+export { html, nothing, render, svg } from "./vendor/lit-html/lit-html.js";
+export { repeat } from "./vendor/lit-html/directives/repeat.js";
+
+/** An answer that is not one: its status, and what it says. */
+export class Refused extends Error {
+  constructor(status, text) {
+    super(messageOf(text) || `the gateway answered ${status}`);
+    this.status = status;
+  }
+}
+
+function messageOf(text) {
+  try {
+    return JSON.parse(text).message ?? text;
+  } catch {
+    return text.slice(0, 300); // what stands before the gateway answers as it likes
+  }
+}
+
+/** Ask `/api`; the answer's JSON. Whoever is not logged in any more is sent to the log-in. */
+export async function api(path, { method = "GET", body } = {}) {
+  const answer = await fetch(`/api${path}`, {
+    method,
+    headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  if (answer.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  if (!answer.ok) throw new Refused(answer.status, await answer.text());
+  return answer.status === 204 ? null : answer.json();
+}
+
+/** Seconds as 1:02:03 or 2:03. */
+export function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds ?? 0));
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  return (h ? `${h}:${String(m).padStart(2, "0")}` : `${m}`) + `:${String(s).padStart(2, "0")}`;
+}
+
+/** An ISO time as people write it here. */
+export function when(text) {
+  return text ? new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" }) : "";
+}

@@ -1,0 +1,75 @@
+"""
+Who is logged in: random ids, of which only hashes are kept, and only in memory.
+
+A session that is signed instead of remembered would outlive a restart, and so would one that somebody logged out of:
+the list of those would be gone. So they are remembered, and whoever restarts the gateway logs everybody out.
+
+Pure: the caller passes the time, in seconds of any monotonic clock, and what is random.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Generic, TypeVar
+
+Holder = TypeVar("Holder")
+
+IDLE_S = 12 * 3600.0
+"""A session that is not used for so long ends: a shift, and no night."""
+LONGEST_S = 7 * 24 * 3600.0
+MOST = 1000
+"""Sessions at once; one more ends the one that was not used for longest."""
+
+
+@dataclass(slots=True)
+class _Session(Generic[Holder]):
+    holder: Holder
+    since: float
+    used: float
+
+
+class Sessions(Generic[Holder]):
+    """
+    Sessions by their ids.
+
+    Args:
+        capacity: sessions at once.
+    """
+
+    def __init__(self, *, capacity: int = MOST) -> None:
+        self._capacity = capacity
+        self._sessions: OrderedDict[bytes, _Session[Holder]] = OrderedDict()  # the one used last is the last
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def begin(self, session_id: str, holder: Holder, now: float) -> None:
+        """Remember a new session; its id has at least 128 random bits."""
+        if len(self._sessions) >= self._capacity:
+            self._sessions.popitem(last=False)
+        self._sessions[_hash(session_id)] = _Session(holder, now, now)
+
+    def find(self, session_id: str, now: float) -> Holder | None:
+        """Whose session this is, which counts as its use; None: there is none, or it has ended."""
+        key = _hash(session_id)
+        session = self._sessions.get(key)
+        if session is None:
+            return None
+        if _has_ended(session, now):
+            del self._sessions[key]
+            return None
+        session.used = now
+        self._sessions.move_to_end(key)
+        return session.holder
+
+    def end(self, session_id: str) -> None:
+        """End a session, if there is one."""
+        self._sessions.pop(_hash(session_id), None)
+
+
+def _has_ended(session: _Session[Holder], now: float) -> bool:
+    return now - session.used >= IDLE_S or now - session.since >= LONGEST_S
+
+
+def _hash(session_id: str) -> bytes:
+    return sha256(session_id.encode(errors="surrogatepass")).digest()

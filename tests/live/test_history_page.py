@@ -1,0 +1,173 @@
+"""The list of calls and the search over what was said, in a real browser."""
+
+import asyncio
+from pathlib import Path
+
+from playwright.async_api import Page, expect
+
+from gateway.server import Gateway
+from tests.support.console import browser, gateway, open_page
+from tests.support.kept_calls import keep_call, until_call
+from tests.support.whole_gateway import phone
+
+PHONE = {"width": 360, "height": 740}
+
+
+async def sideways_px(page: Page) -> int:
+    """How much of the page is beside the window."""
+    return int(await page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+
+async def keep_calls(served: Gateway, count: int) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(count):
+            tasks.create_task(keep_call(served, seconds=0, call_sid=f"CA{number}"))
+
+
+async def test_calls_are_listed_newest_first(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium:
+        first = await keep_call(served, seconds=2, call_sid="CA1")
+        second = await keep_call(served, seconds=1, call_sid="CA2")
+        async with open_page(chromium, served, "/calls") as page:
+            await expect(page.locator("tbody tr")).to_have_count(2)
+            links = await page.locator("tbody a").evaluate_all("all => all.map(each => each.getAttribute('href'))")
+            oldest = page.locator("tbody tr").last
+            await expect(oldest).to_contain_text("twilio")
+            await expect(oldest).to_contain_text("0:02")
+            await expect(oldest).to_contain_text("completed")
+    assert links == [f"/calls/{second}", f"/calls/{first}"]
+
+
+async def test_a_row_leads_to_its_call(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium:
+        call_id = await keep_call(served, seconds=1)
+        async with open_page(chromium, served, "/calls") as page:
+            await page.locator("tbody a").click()
+            await page.wait_for_url(f"**/calls/{call_id}")
+
+
+async def test_without_calls_the_page_says_so(tmp_path: Path) -> None:
+    async with (
+        gateway(tmp_path) as served,
+        browser() as chromium,
+        open_page(chromium, served, "/calls") as page,
+    ):
+        await expect(page.locator("main").get_by_role("status")).to_contain_text("No calls yet")
+
+
+async def test_the_filter_shows_only_live_or_ended_calls(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium:
+        ended = await keep_call(served, seconds=1, call_sid="CA1")
+        async with phone(served.stream_url) as caller:
+            await caller.start("inbound", call_sid="CA2")
+            live = (await until_call(served, "CA2", is_over=False))["id"]
+            async with open_page(chromium, served, "/calls") as page:
+                await page.get_by_label("Show").select_option("live")
+                await expect(page.locator("tbody a")).to_have_count(1)
+                await expect(page.locator("tbody a")).to_have_attribute("href", f"/calls/{live}")
+                await page.get_by_label("Show").select_option("ended")
+                await expect(page.locator("tbody a")).to_have_attribute("href", f"/calls/{ended}")
+                assert page.url.endswith("?state=ended")
+            await caller.stop()
+
+
+async def test_more_shows_the_calls_of_the_next_page(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium:
+        await keep_calls(served, 53)
+        async with open_page(chromium, served, "/calls") as page:
+            await expect(page.locator("tbody tr")).to_have_count(50)
+            await page.get_by_role("button", name="More calls").click()
+            await expect(page.locator("tbody tr")).to_have_count(53)
+            await expect(page.get_by_role("button", name="More calls")).to_have_count(0)
+
+
+async def test_a_call_that_begins_is_listed_at_once(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium, open_page(chromium, served, "/calls") as page:
+        await expect(page.locator("main").get_by_role("status")).to_contain_text("No calls yet")
+        async with phone(served.stream_url) as caller:
+            await caller.start("inbound")
+            await expect(page.locator("tbody tr")).to_contain_text("live")
+            await caller.stop()
+            await expect(page.locator("tbody tr")).to_contain_text("completed")
+
+
+async def test_the_search_marks_what_was_said(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium:
+        await keep_call(served, seconds=4)
+        async with open_page(chromium, served, "/calls") as page:
+            await page.get_by_label("Search what was said").fill("Second 3")
+            await expect(page.locator(".hits li")).to_have_count(2)  # both parties said it
+            assert await page.locator(".hits li").first.locator("mark").all_text_contents() == ["second", "3"]
+
+
+async def test_a_hit_jumps_to_its_place_in_the_call(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium:
+        call_id = await keep_call(served, seconds=4)
+        async with open_page(chromium, served, "/calls?q=second+3") as page:
+            await page.locator(".hits a").first.click()
+            await page.wait_for_url(f"**/calls/{call_id}?t=2")
+            await expect(page.locator(".heard").first).to_have_attribute("data-start", "2")
+
+
+async def test_words_that_nobody_said_are_not_found(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium:
+        await keep_call(served, seconds=1)
+        async with open_page(chromium, served, "/calls?q=refund") as page:
+            await expect(page.locator("main").get_by_role("status")).to_have_text("Nobody said “refund”.")
+
+
+async def test_a_search_is_ended_by_emptying_the_field(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium:
+        await keep_call(served, seconds=1)
+        async with open_page(chromium, served, "/calls?q=refund") as page:
+            await page.get_by_label("Search what was said").fill("")
+            await expect(page.locator("tbody tr")).to_have_count(1)
+
+
+async def test_words_searched_for_are_text_and_never_markup(tmp_path: Path) -> None:
+    async with (
+        gateway(tmp_path) as served,
+        browser() as chromium,
+        open_page(chromium, served, "/calls?q=%3Cimg%20src%3Dx%3E") as page,
+    ):
+        await expect(page.locator("main").get_by_role("status")).to_have_text("Nobody said “<img src=x>”.")
+        assert await page.locator("main img").count() == 0
+
+
+async def test_keys_lead_from_the_search_to_a_call(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium:
+        await keep_call(served, seconds=1, call_sid="CA1")
+        newest = await keep_call(served, seconds=1, call_sid="CA2")
+        async with open_page(chromium, served, "/calls") as page:
+            await expect(page.locator("tbody tr")).to_have_count(2)
+            await page.keyboard.press("/")
+            await expect(page.get_by_label("Search what was said")).to_be_focused()
+            for key in ("ArrowDown", "ArrowDown", "ArrowUp"):
+                await page.keyboard.press(key)
+            await expect(page.locator("tbody a").first).to_be_focused()
+            await page.keyboard.press("Enter")
+            await page.wait_for_url(f"**/calls/{newest}")
+
+
+async def test_a_gateway_that_is_away_is_said_and_asked_again(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium:
+        await keep_call(served, seconds=1)
+        async with open_page(chromium, served, "/calls") as page:
+            await expect(page.locator("tbody tr")).to_have_count(1)
+            await page.context.set_offline(True)
+            await page.get_by_label("Show").select_option("ended")
+            await expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
+            await page.context.set_offline(False)
+            await page.get_by_role("button", name="Try again").click()
+            await expect(page.locator("tbody tr")).to_have_count(1)
+
+
+async def test_on_a_phone_each_call_is_a_card_and_nothing_is_beside_the_window(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium:
+        await keep_call(served, seconds=2)
+        async with open_page(chromium, served, "/calls", viewport=PHONE) as page:
+            await expect(page.locator("tbody tr")).to_have_css("display", "block")
+            assert await sideways_px(page) <= 0
+            await page.get_by_label("Search what was said").fill("second")
+            await expect(page.locator(".hits li")).to_have_count(4)
+            assert await sideways_px(page) <= 0
