@@ -1,23 +1,20 @@
 """
 Takes the pictures of the console that stand in the README: `scripts/screenshots`.
 
-The calls are the demo's recording; what a speech service would make of it is played by a server that knows the words.
+The calls are the demo's recording; what a speech service would make of it is said by `demo_speech`.
 """
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.async_api import Browser, Page
 
 from gateway.dialects.twiml import FROM_PARAMETER, TO_PARAMETER
-from gateway.events import Track
 from gateway.server import Gateway
 from gateway.simulate import recording, softphone
-from gateway.simulate.recording import Turn
 from tests.support.console import browser, gateway, open_page
-from tests.support.pulse_server import KEY, PulseServer, PulseSession, Word
+from tests.support.demo_speech import demo_speech
 
 DOCS = Path(__file__).parents[2] / "docs"
 WIDE, PHONE = {"width": 1120, "height": 700}, {"width": 360, "height": 700}
@@ -29,43 +26,17 @@ note = "Stay friendly; offer a call back."
 """
 
 
-async def transcribe(session: PulseSession) -> None:
-    """Says what is said in the demo's recording, word by word."""
-    track = Track(session.query["track"])
-    for turn in (each for each in recording.demo_turns() if each.track is track):
-        words = list(_words(turn))
-        for count in range(1, len(words)):
-            await session.receive_audio(float(str(words[count]["start"])))
-            await session.say(" ".join(str(word["word"]) for word in words[:count]))
-        await session.receive_audio(turn.end_s)
-        await session.say(turn.text, words, is_final=True)
-    await session.receive_until("close_stream")
-    await session.say("", is_last=True)
-    await session.close()
-
-
-def _words(turn: Turn) -> Iterator[Word]:
-    """Its words, each as long as its letters."""
-    at_s, letters = turn.start_s, len(turn.text.replace(" ", ""))
-    for text in turn.text.split():
-        end_s = at_s + (turn.end_s - turn.start_s) * len(text) / letters
-        yield {"word": text, "start": at_s, "end": end_s, "confidence": 0.9}
-        at_s = end_s
-
-
 async def take_all(folder: Path) -> None:
     """Hold two calls and take every picture."""
     rules = folder / "rules.toml"
     rules.write_text(RULES)
-    async with PulseServer(*[transcribe] * 8, strict=False) as speech:
-        profile = {"kind": "pulse-live", "url": f"{speech.url}?track={{track}}", "api_key": KEY}
-        settings = {
-            "stt": {"default": "live", "profiles": {"live": profile}},
-            "recording": {"enabled": True},
-            "assist": {"rules_file": str(rules)},
-        }
-        async with gateway(folder, **settings) as served, browser() as chromium:
-            await _take(served, chromium)
+    settings = {"recording": {"enabled": True}, "assist": {"rules_file": str(rules)}}
+    async with (
+        demo_speech(2) as stt,
+        gateway(folder, stt=stt, **settings) as served,
+        browser() as chromium,
+    ):
+        await _take(served, chromium)
 
 
 async def _take(served: Gateway, chromium: Browser) -> None:
