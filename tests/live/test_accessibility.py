@@ -1,4 +1,8 @@
-"""axe-core on every page of the console, light and dark: no serious finding."""
+"""
+axe-core on every page of the console, light and dark: no serious finding.
+
+The pages keep still for it (`reduced_motion`): a word that fades in has too little contrast for as long as that takes.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +39,7 @@ async def test_a_page_has_no_grave_fault(tmp_path: Path, place: str, scheme: str
     async with (
         gateway(tmp_path) as served,
         browser() as chromium,
-        open_page(chromium, served, place, color_scheme=scheme) as page,
+        open_page(chromium, served, place, color_scheme=scheme, reduced_motion="reduce") as page,
     ):
         await expect(page.get_by_role("heading", level=1)).to_be_visible()
         assert await findings(page) == []
@@ -47,7 +51,7 @@ async def test_a_live_call_and_one_that_is_over_have_no_grave_fault(tmp_path: Pa
     rules.write_text('[[rule]]\nname = "greeting"\nphrase = "good morning"\nnote = "Say who you are."\n')
     async with (
         stage(tmp_path, assist={"rules_file": str(rules)}) as at,
-        at.page(color_scheme=scheme) as page,
+        at.page(color_scheme=scheme, reduced_motion="reduce") as page,
         at.call("inbound", "outbound") as calling,
     ):
         await until_followed(page)
@@ -72,7 +76,7 @@ async def test_the_log_in_has_no_grave_fault(tmp_path: Path, scheme: str) -> Non
     async with (
         gateway(tmp_path) as served,
         browser() as chromium,
-        open_page(chromium, served, "/login", token=None, color_scheme=scheme) as page,
+        open_page(chromium, served, "/login", token=None, color_scheme=scheme, reduced_motion="reduce") as page,
     ):
         await expect(page.get_by_role("heading", level=1)).to_be_visible()
         assert await findings(page) == []

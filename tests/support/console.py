@@ -9,9 +9,10 @@ The console in a real browser: a whole gateway on loopback, and Debian's Chromiu
 Calls are placed with `tests.support.whole_gateway.phone(served.stream_url)` or the product's own softphone.
 
 `open_page` fails the test at its end if the page asked any other host, broke its Content-Security-Policy, or left an
-exception uncaught. Without Chromium the tests are skipped.
+exception uncaught. Without Chromium, or with TESTS_WITHOUT_BROWSER in the environment, the tests are skipped.
 """
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -67,6 +68,8 @@ async def browser(*, microphone: Path | None = None) -> AsyncIterator[Browser]:
     Args:
         microphone: a WAV file that its microphone hears, over and over.
     """
+    if os.environ.get("TESTS_WITHOUT_BROWSER"):
+        pytest.skip("TESTS_WITHOUT_BROWSER is set")
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
