@@ -28,6 +28,8 @@ READ_TOKEN = "a-token-that-only-looks"
 DEADLINE_S = 30.0
 Samples = npt.NDArray[np.float32]
 
+SENTENCE = Path(__file__).parents[3] / "shared" / "audio" / "sentences" / "austen-0870.wav"
+
 
 @asynccontextmanager
 async def phone_page(
@@ -206,6 +208,21 @@ async def test_the_embedded_recogniser_understands_the_microphone(tmp_path: Path
         await all_of_it(page)
         words = await page.get_by_role("log").locator(".text").all_inner_texts()
     assert share_heard(" ".join(words), "inbound", "outbound", until_s=8) >= 0.5
+
+
+@pytest.mark.skipif(not SENTENCE.exists(), reason="the sentences are not beside this checkout (../shared/audio)")
+async def test_the_embedded_recogniser_understands_a_sentence_it_has_never_heard(tmp_path: Path) -> None:
+    said = SENTENCE.with_suffix(".txt").read_text().lower().split()
+    async with phone_page(tmp_path, microphone=SENTENCE, stt={"default": "local"}) as (page, _, _):
+        await page.get_by_role("button", name="Call", exact=True).click()
+        await until(
+            page,
+            f"document.querySelector('.duration')?.textContent >= '0:{soundfile.info(SENTENCE).duration + 1:02.0f}'",
+        )
+        await page.get_by_role("button", name="Hang up").click()
+        await all_of_it(page)
+        heard = " ".join(await page.get_by_role("log").locator(".text").all_inner_texts()).lower().split()
+    assert sum(word in heard for word in said) >= len(said) / 2, heard
 
 
 async def test_without_permission_the_page_says_what_to_do(tmp_path: Path) -> None:
