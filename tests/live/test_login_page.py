@@ -13,7 +13,6 @@ from gateway.live.pages import FOLDER
 from gateway.server import Gateway
 from tests.support.console import DEADLINE_MS, TOKEN, browser, gateway, open_page
 
-expect.set_options(timeout=DEADLINE_MS)
 READ_TOKEN = "a-token-that-only-looks"
 OPENED = """address => new Promise(done => {
   const socket = new WebSocket(address);

@@ -7,9 +7,7 @@ from typing import Any
 
 from playwright.async_api import Page, expect
 
-from tests.support.console import DEADLINE_MS, TOKEN, browser, gateway, open_page
-
-expect.set_options(timeout=DEADLINE_MS)
+from tests.support.console import TOKEN, browser, gateway, open_page
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from gateway.server import Gateway, serving
 from tests.support.pulse_server import PulseServer
@@ -28,6 +28,7 @@ from tests.support.whole_gateway import heard_by, settings
 
 TOKEN = "a-token-for-the-console"
 DEADLINE_MS = 20_000
+expect.set_options(timeout=DEADLINE_MS)  # Playwright's own 5 s are short for a machine that runs all tests at once
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = [
     "--no-sandbox",  # tests may run as root in a container

@@ -15,12 +15,10 @@ from typing import Any
 from playwright.async_api import Browser, Locator, Page, expect
 
 from gateway.server import Gateway, serving
-from tests.support.console import DEADLINE_MS, TOKEN, browser, open_page
+from tests.support.console import TOKEN, browser, open_page
 from tests.support.phone import Phone
 from tests.support.pulse_server import PulseServer, PulseSession
 from tests.support.whole_gateway import heard_by, phone, settings
-
-expect.set_options(timeout=DEADLINE_MS)
 
 
 async def listen(session: PulseSession) -> None:
