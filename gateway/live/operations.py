@@ -174,23 +174,17 @@ OPERATIONS = (
         parameters=(Parameter("state", "of `pending`, `dead`, `dropped`, with commas between"), _limit(100, 1000)),
         errors=(400, 503),
     ),
-    Operation(
-        method="POST",
-        path="/api/outbox/retry",
-        summary="Try an event again.",
-        answer=_CHANGED,
-        request=_ORDER,
-        writes=True,
-        errors=(400, 404, 415, 503),
-    ),
-    Operation(
-        method="POST",
-        path="/api/outbox/drop",
-        summary="Give an event up for good.",
-        answer=_CHANGED,
-        request=_ORDER,
-        writes=True,
-        errors=(400, 404, 415, 503),
+    *(
+        Operation(
+            method="POST",
+            path=f"/api/outbox/{what}",
+            summary=summary,
+            answer=_CHANGED,
+            request=_ORDER,
+            writes=True,
+            errors=(400, 404, 415, 503),
+        )
+        for what, summary in (("retry", "Try an event again."), ("drop", "Give an event up for good."))
     ),
     Operation(
         method="POST",
