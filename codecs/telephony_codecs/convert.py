@@ -81,23 +81,14 @@ class Converter:
         Take more input of many streams; each gets what `convert` would have returned, for less (`process_together`).
 
         Args:
-            converters: none of them passes through; one that comes again takes its inputs in order.
+            converters: none of them passes through; if one comes again, it takes its inputs in order.
             audios: the input of each.
         """
-        outputs = [b""] * len(converters)
-        left: list[int] = []
-        turn: dict[int, int] = {}
-        for index, converter in enumerate(converters):
-            if turn.setdefault(id(converter), index) != index:
-                left.append(index)
-        first = list(turn.values())
-        pcms = [converters[index]._decoded(audios[index]) for index in first]
-        resampled = Resampler.process_together([converters[index]._resampler for index in first], pcms)
-        for index, pcm in zip(first, resampled, strict=True):
-            outputs[index] = converters[index]._encode(pcm)
-        for index in left:
-            outputs[index] = converters[index].convert(audios[index])
-        return outputs
+        if len(set(converters)) < len(converters):
+            return [converter.convert(audio) for converter, audio in zip(converters, audios, strict=True)]
+        pcms = [converter._decoded(audio) for converter, audio in zip(converters, audios, strict=True)]
+        resampled = Resampler.process_together([converter._resampler for converter in converters], pcms)
+        return [converter._encode(pcm) for converter, pcm in zip(converters, resampled, strict=True)]
 
     def _decoded(self, audio: bytes) -> bytes:
         return self._decode(self._whole_samples(audio) if self._sample_bytes > 1 else audio)

@@ -48,9 +48,9 @@ _LEAST, _MOST = np.float64(-32768), np.float64(32767)
 _IntOrArray = TypeVar("_IntOrArray", int, npt.NDArray[np.int_])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Filter:
-    """One ratio's weights, shared by every stream that uses it."""
+    """One ratio's weights, shared by every stream that uses it: the very same object."""
 
     reach: int  # an output depends on so many inputs after its own position, and on one less before it
     period_inputs: int  # after so many inputs and outputs the weights repeat
@@ -137,20 +137,19 @@ class Resampler:
         Raises:
             ValueError: as `process`; nothing was taken of anybody's.
         """
-        if any(len(pcm) % 2 for pcm in pcms):
+        alike: dict[tuple[_Filter | None, int, int, int], list[int]] = {}
+        for index, (stream, pcm) in enumerate(zip(streams, pcms, strict=True)):
+            key = stream._filter, len(pcm), len(stream._held), stream._outputs_done
+            alike.setdefault(key, []).append(index)
+        if any(size % 2 for _, size, _, _ in alike):
             raise ValueError("int16 audio that ends inside a sample")
         outputs = [b""] * len(streams)
-        alike: dict[tuple[int, int, int, int], list[int]] = {}
-        for index, (stream, pcm) in enumerate(zip(streams, pcms, strict=True)):
-            if stream._filter is None or len(pcm) > stream._filter.slice_inputs * _SAMPLE_BYTES:
-                outputs[index] = stream.process(pcm)
-            else:
-                key = (id(stream._filter), len(stream._held), stream._outputs_done, len(pcm))
-                alike.setdefault(key, []).append(index)
-        for indices in alike.values():
-            filter_ = streams[indices[0]]._filter
-            assert filter_ is not None
-            most = max(1, _SHARED_BYTES // max(1, len(pcms[indices[0]])))
+        for (filter_, size, _, _), indices in alike.items():
+            if filter_ is None or size > filter_.slice_inputs * _SAMPLE_BYTES:
+                for index in indices:
+                    outputs[index] = streams[index].process(pcms[index])
+                continue
+            most = max(1, _SHARED_BYTES // max(1, size))
             for start in range(0, len(indices), most):
                 part = indices[start : start + most]
                 done = _advance(filter_, [streams[each] for each in part], [pcms[each] for each in part])

@@ -195,6 +195,8 @@ class TwilioDialect:
         self._is_expected = is_expected
         self._state = _State.WAITING
         self._stream_id = ""
+        # What media messages may call it.
+        self._own_stream_ids: frozenset[str | None] = frozenset()
         # What media messages may call a declared track; None when they may leave it out.
         self._tracks: dict[str | None, Track] = {}
 
@@ -234,19 +236,16 @@ class TwilioDialect:
             wires = [_decode_sound(message) for message in messages]
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             return frames  # `receive` says what it is
-        stream_id = self._stream_id
-        runs: dict[str | None, list[AudioFrame]] = {}
+        if not {wire.stream_sid for wire in wires} <= self._own_stream_ids:
+            return frames
+        bodies: list[AudioFrame] = [wire.media for wire in wires]
+        names = {wire.media.track for wire in wires}
+        if not names <= self._tracks.keys():
+            return frames
+        if len(names) == 1:
+            return {self._tracks[names.pop()]: bodies}
         for wire in wires:
-            body = wire.media
-            run = runs.get(body.track)
-            if run is None:
-                track = self._tracks.get(body.track)
-                if track is None:
-                    return {}
-                run = runs[body.track] = frames.setdefault(track, [])
-            if wire.stream_sid != stream_id and wire.stream_sid:
-                return {}
-            run.append(body)
+            frames.setdefault(self._tracks[wire.media.track], []).append(wire.media)
         return frames
 
     def _audio(self, wire: _Media) -> AudioReceived | None:
@@ -294,6 +293,7 @@ class TwilioDialect:
             parameters=parameters,
         )
         self._stream_id = stream_id
+        self._own_stream_ids = frozenset((stream_id, "", None))
         self._tracks = {name: track for name, track in _TRACKS.items() if track in tracks}
         if len(tracks) == 1:
             self._tracks[None] = tracks[0]

@@ -302,6 +302,34 @@ def test_frames_go_the_short_way_together_where_each_would_alone(
         assert together.receive(numbered(200)[-1]) == one_by_one.receive(numbered(200)[-1])
 
 
+@given(
+    st.sampled_from(["mulaw-8000", "linear16-8000", "linear16-16000", "linear16-11025"]),
+    st.sampled_from([160, 320, 321, 640]),
+    st.integers(0, 16),
+    st.lists(st.sampled_from([0] * 20 + [1, -1, 30, -30, 1000]), min_size=1, max_size=8),
+    st.booleans(),
+)
+def test_even_frames_together_are_held_to_the_clock_as_each_would_be_alone(
+    audio_format: str, size: int, ahead_ms: int, trembles_ms: list[int], grows: bool
+) -> None:
+    form = AudioFormat.parse(audio_format)
+    interval_ms = round(1000 * size / (form.rate_hz * form.bytes_per_sample))
+    first = frame(1, 0, bytes(size))
+    coming = [
+        frame(2 + index, ahead_ms + (1 + index) * interval_ms + tremble_ms, bytes(size * (1 + index * grows)))
+        for index, tremble_ms in enumerate(trembles_ms)
+    ]
+    one_by_one, together = Timeline(form), Timeline(form)
+    assert one_by_one.receive(first) == together.receive(first)
+    for each in coming:
+        alone = one_by_one.expects([each])
+        if alone is None:
+            assert together.expects(coming) is None
+            return
+        one_by_one.follow([each], alone)
+    assert together.expects(coming) == one_by_one.position
+
+
 def test_nearly_all_frames_of_a_good_line_go_the_short_way() -> None:
     timeline = Timeline(MULAW)
     frames = numbered(100)
