@@ -9,13 +9,15 @@ the speech was cut. Matches of one rule on one track do not overlap.
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple
 
-from gateway.assist.patterns import Pattern
 from gateway.assist.rules import Near, Rule, RuleBook, Words
+from gateway.assist.times import word_times
 from gateway.assist.words import Spot, spots, tidied
-from gateway.events import Segment, Track, Word
+from gateway.events import Segment, Track
+from gateway.patterns import Pattern
 
 LONGEST_PAUSE_S = 5.0
 """After a longer pause, or that far back, something else begins: nothing is found across it."""
@@ -103,7 +105,7 @@ class _Said:
     def times(self, index: int) -> tuple[float, float]:
         """From when to when a word of it was said, as exactly as is known."""
         if self._times is None:
-            self._times = _times(self.final, [spot.word for spot in self.spots])
+            self._times = word_times(self.final, [spot.word for spot in self.spots])
         return self._times[index]
 
 
@@ -135,6 +137,7 @@ class _Memory:
         self._places: list[_Place] = []
         self._end_s: float | None = None
         self._claimed: dict[str, int] = {}  # by rule: the first word that is not part of its last match
+        self._joined: tuple[str, list[tuple[int, int]]] | None = None
 
     def add(self, said: _Said) -> None:
         start_s = said.final.start_s
@@ -144,12 +147,14 @@ class _Memory:
         self.fresh = self.begin + len(self.words)
         self.words += [spot.word for spot in said.spots]
         self._places += [_Place(said, index) for index in range(len(said.spots))]
+        self._joined = None
 
     def trim(self, keep: int) -> None:
         """Forget all but the last words."""
         surplus = max(len(self.words) - keep, 0)
         del self.words[:surplus], self._places[:surplus]
         self.begin += surplus
+        self._joined = None
         if not self.words:
             self._claimed.clear()
 
@@ -175,13 +180,19 @@ class _Memory:
         )
 
     def _text(self, first: int, last: int) -> str:
-        """What was said from one word to another, as the finals have it."""
-        spoken = self._places[first - self.begin : last + 1 - self.begin]
-        return " ".join(said.text[begin:end] for said, begin, end in _stretches(spoken))
+        """What was said from one word to another, as the finals have it: redaction looks for it there."""
+        text, where = self.joined()
+        return text[where[first - self.begin][0] : where[last - self.begin][1]]
 
     def joined(self) -> tuple[str, list[tuple[int, int]]]:
         """All of it in one text, with what stands around words, and where in it each word is."""
-        text, where = "", []
+        if self._joined is None:
+            self._joined = self._join()
+        return self._joined
+
+    def _join(self) -> tuple[str, list[tuple[int, int]]]:
+        text = ""
+        where: list[tuple[int, int]] = []
         for said, begin, end in _stretches(self._places):
             left = 0 if begin == said.spots[0].start else begin
             right = len(said.text) if end == said.spots[-1].end else end
@@ -263,51 +274,19 @@ def _patterns(book: RuleBook, memory: _Memory) -> Iterator[_Find]:
     for number, pattern in book.patterns:
         free = memory.claimed(book.rules[number].name) - memory.begin
         if free < len(where):
-            yield from _pattern(number, pattern, text, where, where[max(free, 0)][0], memory)
+            begin = where[free - 1][1] if free > 0 else 0  # with what stands before the first free word
+            found = _pattern(number, pattern, text, where, begin, memory)
+            yield from islice(found, MOST_CUES)  # each is a search of its own
 
 
 def _pattern(
     number: int, pattern: Pattern, text: str, where: Sequence[tuple[int, int]], at: int, memory: _Memory
 ) -> Iterator[_Find]:
-    while (span := pattern.search(text, at)) is not None:
-        at = max(span[1], at + 1)
-        first = bisect_right(where, span[0], key=_end)
-        last = bisect_left(where, span[1], key=_begin) - 1
+    for begin, end in pattern.spans(text, at):
+        first = bisect_right(where, begin, key=_end)
+        last = bisect_left(where, end, key=_begin) - 1
         if first <= last and memory.begin + last >= memory.fresh:
-            yield _Find(memory.begin + last, number, memory.begin + first, text[span[0] : span[1]].strip())
+            yield _Find(memory.begin + last, number, memory.begin + first, text[begin:end].strip())
 
 
 _begin, _end = itemgetter(0), itemgetter(1)
-
-
-# ── times ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _times(final: Segment, said: Sequence[str]) -> list[tuple[float, float]]:
-    """
-    From when to when each word of a final was said.
-
-    Recognisers write "20" in the text where their words are "twenty": words are taken from both ends as long as they
-    agree, and what lies between has the time between. Without word times each has that of the final.
-    """
-    timed = [(spot.word, word) for word in final.words for spot in spots(tidied(word.word))]
-    count, heard = len(said), [word for word, _ in timed]
-    ahead = _agreeing(said, heard)
-    behind = min(_agreeing(said[::-1], heard[::-1]), count - ahead, len(timed) - ahead)
-    before: list[Word] = [word for _, word in timed[:ahead]]
-    after: list[Word] = [word for _, word in timed[len(timed) - behind :]]
-    between = (before[-1].end_s if before else final.start_s, after[0].start_s if after else final.end_s)
-    return [
-        *((word.start_s, word.end_s) for word in before),
-        *([between] * (count - ahead - behind)),
-        *((word.start_s, word.end_s) for word in after),
-    ]
-
-
-def _agreeing(one: Sequence[str], other: Sequence[str]) -> int:
-    count = 0
-    for left, right in zip(one, other, strict=False):
-        if left != right:
-            break
-        count += 1
-    return count

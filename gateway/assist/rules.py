@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from gateway.assist.patterns import Pattern
 from gateway.assist.words import words_of
 from gateway.errors import ConfigError
 from gateway.events import Track
+from gateway.patterns import Pattern, engine
 
 MAX_FILE_BYTES = 1 << 20
 MAX_RULES = 500
@@ -145,6 +145,8 @@ def parse(content: bytes) -> RuleBook:
         raise ConfigError([*faults, "rule: each rule begins with [[rule]]"])
     if len(entries) > MAX_RULES:
         raise ConfigError([*faults, f"{len(entries)} rules are too many; at most {MAX_RULES}"])
+    if why := _lacking(entries):
+        raise ConfigError([*faults, why])
     rules: list[Rule] = []
     for number, entry in enumerate(entries, start=1):
         try:
@@ -205,7 +207,7 @@ class _Entry(BaseModel):
     def _compiled(cls, value: object) -> Pattern:
         if not isinstance(value, str):
             raise ValueError("Input should be a valid string")  # noqa: TRY004 - pydantic collects these alone
-        return Pattern(value)
+        return Pattern(value, whole_words=True)
 
     @field_validator("languages")
     @classmethod
@@ -255,6 +257,16 @@ class _Entry(BaseModel):
 
 def _all(texts: Iterable[str] | None) -> tuple[Words, ...]:
     return tuple(words_of(text) for text in texts or ())
+
+
+def _lacking(entries: Iterable[Mapping[str, Any]]) -> str | None:
+    """What these rules need and is not there: said once, not of each rule."""
+    if any("pattern" in entry for entry in entries):
+        try:
+            engine()
+        except ValueError as error:
+            return f"pattern: {error}"
+    return None
 
 
 def _title(number: int, entry: Mapping[str, Any]) -> str:

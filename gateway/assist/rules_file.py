@@ -13,7 +13,7 @@ from gateway.errors import ConfigError
 log = structlog.get_logger()
 
 LOOK_S = 2.0
-_Mark: TypeAlias = tuple[int, int, int] | None
+_Mark: TypeAlias = tuple[int, int, int, int] | None
 
 
 class RulesFile:
@@ -77,9 +77,9 @@ def _read(path: Path) -> RuleBook:
 
 
 def _mark(path: Path) -> _Mark:
-    """What changes when a file does: inode, size, time of the change; None: it is not there."""
+    """What changes when a file does, or who may read it: inode, size, both times; None: it is not there."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -4,13 +4,11 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+from gateway.patterns import UNSPACED
+
 MAX_TEXT_CHARS = 10_000
 """What is looked at of one final: ten minutes of speech."""
 
-# Thai, Lao, Burmese, Khmer, Japanese and Chinese are written without spaces: each character counts as a word.
-UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+")
 
 

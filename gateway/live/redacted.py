@@ -12,37 +12,48 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 
 from msgspec import structs
 
-from gateway.events import TranscriptPartial
+from gateway.config import RedactionSettings
+from gateway.events import CallEnded, CallTranscript, TranscriptPartial
 from gateway.live.feed import Feed
 from gateway.outbox import StoredEvent, payload
-from gateway.redaction.bodies import LOOKED_BACK, BodyMask, Memory
+from gateway.redaction.bodies import FINAL, LOOKED_BACK, BodyMask
+from gateway.redaction.memory import Memory
 
 LONG_BYTES = 32 * 1024
-"""Bodies that are masked in a thread: those of whole conversations."""
+"""Whole conversations longer than that are masked in a thread."""
 MOST_WAITING = 4096
 """Events that wait for one of those; beyond it they are masked at once."""
 
 _VIEW = """
 CREATE TEMP VIEW events AS
-    SELECT position, id, call_id, sequence, type, created_at, redacted(call_id, sequence, body) AS body
+    SELECT position, id, call_id, sequence, type, created_at, redacted(call_id, sequence, type, body) AS body
     FROM main.events
 """
-_BEFORE = "SELECT body FROM main.events WHERE call_id = ? AND sequence BETWEEN ? AND ? ORDER BY sequence"
+_BEFORE = "SELECT body FROM main.events WHERE call_id = ? AND sequence BETWEEN ? AND ? AND type = ? ORDER BY sequence"
+
+
+def mask_key(settings: RedactionSettings) -> str:
+    """Names what viewers do not see: of another key it is something else; empty: they see everything."""
+    if not (settings.store or settings.feed):
+        return ""
+    decides = settings.model_dump_json(include={"kinds", "patterns", "languages", "region"})
+    return sha256(decides.encode()).hexdigest()[:16]
 
 
 def show_masked(db: sqlite3.Connection, mask: BodyMask) -> None:
     """From now on `events` is what viewers may see; bodies are masked when they are read, and only then."""
 
-    def redacted(call_id: str, sequence: int, body: bytes) -> bytes:
-        if not mask.needs_memory(body):
+    def redacted(call_id: str, sequence: int, type_: str, body: bytes) -> bytes:
+        if not mask.needs_memory(type_, body):
             return mask.mask(body)
-        before = db.execute(_BEFORE, (call_id, sequence - LOOKED_BACK, sequence - 1)).fetchall()
+        before = db.execute(_BEFORE, (call_id, sequence - LOOKED_BACK, sequence - 1, FINAL)).fetchall()
         return mask.mask_after(body, [bytes(each) for (each,) in before])
 
-    db.create_function("redacted", 3, redacted, deterministic=True)
+    db.create_function("redacted", 4, redacted, deterministic=True)
     db.execute(_VIEW)
 
 
@@ -89,12 +100,17 @@ class MaskedEvents:
         """Show what waits, up to what takes long."""
         shown: list[StoredEvent] = []
         while self._waiting:
-            if is_patient and len(self._waiting[0].body) > LONG_BYTES:
+            if is_patient and _is_long(self._waiting[0]):
                 self._bell.set()
                 break
             event = self._waiting.popleft()
             shown.append(structs.replace(event, body=self._mask.mask(event.body, self._memory)))
         self._feed.note(shown)
+
+
+def _is_long(event: StoredEvent) -> bool:
+    """A final never is: how it is masked depends on the ones before it, which only the feed's own memory knows."""
+    return event.type in (CallEnded.type, CallTranscript.type) and len(event.body) > LONG_BYTES
 
 
 class MaskedPartials:

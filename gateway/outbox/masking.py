@@ -4,10 +4,11 @@ import asyncio
 from typing import Any
 
 from gateway.errors import StorageError
-from gateway.events import TranscriptFinal
+from gateway.events import AssistCue, TranscriptFinal
 from gateway.outbox.database import Delivery
 from gateway.outbox.store import Store
-from gateway.redaction.bodies import LOOKED_BACK, BodyMask, Memory, sequence_of
+from gateway.redaction.bodies import FINAL, LOOKED_BACK, BodyMask, sequence_of
+from gateway.redaction.memory import Memory
 
 _LONG_BYTES = 32 * 1024
 """Bodies that are masked in a thread: whole conversations."""
@@ -24,7 +25,7 @@ class StoreMask:
     def __call__(self, event: dict[str, Any]) -> None:
         self._mask.mask_event(event, self._memory)
 
-    async def catch_up(self, event: TranscriptFinal, store: Store) -> None:
+    async def catch_up(self, event: TranscriptFinal | AssistCue, store: Store) -> None:
         """
         Remember what an earlier process stored of a call that goes on: a number may go on, too.
 
@@ -33,9 +34,7 @@ class StoreMask:
         """
         if event.sequence is None or event.sequence == 1 or self._memory.knows(event.call.id):
             return
-        if self._mask.finder.may_go_on(event.text):
-            after = max(0, event.sequence - 1 - LOOKED_BACK)
-            self._mask.remember(await _bodies_before(store, event.call.id, after, event.sequence), self._memory)
+        self._mask.remember(await _finals_before(store, event.call.id, event.sequence), self._memory)
 
 
 async def masked_body(store: Store, mask: BodyMask, delivery: Delivery) -> bytes:
@@ -45,16 +44,16 @@ async def masked_body(store: Store, mask: BodyMask, delivery: Delivery) -> bytes
     While the store cannot be read this waits: how the attempt ends could not be written either.
     """
     body = delivery.body
+    before: list[bytes] = []
+    if mask.needs_memory(delivery.type, body):
+        before = await _finals_before(store, delivery.call_id, sequence_of(body))
     if len(body) > _LONG_BYTES:
-        return await asyncio.to_thread(mask.mask, body)
-    if not mask.needs_memory(body):
-        return mask.mask(body)
-    sequence = sequence_of(body)
+        return await asyncio.to_thread(mask.mask_after, body, before)
+    return mask.mask_after(body, before)
+
+
+async def _finals_before(store: Store, call_id: str, sequence: int) -> list[bytes]:
     after = max(0, sequence - 1 - LOOKED_BACK)
-    return mask.mask_after(body, await _bodies_before(store, delivery.call_id, after, sequence))
-
-
-async def _bodies_before(store: Store, call_id: str, after: int, sequence: int) -> list[bytes]:
     while True:
         try:
             events = await store.events_of(call_id, after=after, limit=LOOKED_BACK)
@@ -63,4 +62,4 @@ async def _bodies_before(store: Store, call_id: str, after: int, sequence: int) 
                 raise
             await asyncio.sleep(_STORE_PAUSE_S)
         else:
-            return [event.body for event in events if event.sequence < sequence]
+            return [event.body for event in events if event.sequence < sequence and event.type == FINAL]

@@ -3,65 +3,44 @@ Events with what was said in them masked, whatever their type: every field `text
 pressed. Who called whom (`call`) is no speech, and is left as it is.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 import msgspec
 
-from gateway.redaction.finder import PLAIN, Circumstances, Finder
+from gateway.redaction.cues import mask_cue
+from gateway.redaction.finder import EAGER, PLAIN, Circumstances, Finder
 from gateway.redaction.masking import mask_passage, mask_words
+from gateway.redaction.memory import Memory, Said
 
-PAUSE_S = 10.0
-"""A number does not go on after a longer silence of its speaker."""
-LOOKED_BACK = 16
-"""Events before one that decide how it is masked, where not all can be had."""
-_CALLS = 10_000
-
-_ENCODER = msgspec.json.Encoder()
-_FINAL, _ENDED = "transcript.final", "call.ended"
-_FRAGMENTS = frozenset({"transcript.partial", "assist.cue"})
-"""What they say may be a part of a number that goes on beyond it."""
+LOOKED_BACK = 64
+"""Events before one that decide how it is masked, where not all can be had: a final may have fifty cues."""
+FINAL, CUE = "transcript.final", "assist.cue"
+_PARTIAL, _ENDED = "transcript.partial", "call.ended"
 _LEFT_ALONE = frozenset({"call", "type", "id", "timestamp"})
+_ENCODER = msgspec.json.Encoder()
 
 
-class _Tail(NamedTuple):
-    """With how many digits a track's last final ends, and when that was."""
-
-    digits: int
-    end_s: float
+class _Event(msgspec.Struct):
+    type: str
+    data: msgspec.Raw
 
 
-class Memory:
-    """How the last final of each track of each call ended; of the calls that are silent longest that is forgotten."""
+class _Call(msgspec.Struct):
+    id: str
 
-    def __init__(self) -> None:
-        self._calls: OrderedDict[str, dict[Any, _Tail]] = OrderedDict()
 
-    def knows(self, call_id: str) -> bool:
-        """Whether anything of this call was remembered."""
-        return call_id in self._calls
+class _OfCall(msgspec.Struct):
+    call: _Call
 
-    def around(self, call_id: str, data: Mapping[str, Any], *, is_partial: bool) -> Circumstances:
-        """What is known of a passage of a call."""
-        tail = self._calls.get(call_id, {}).get(data.get("track"))
-        start_s = data.get("start_s")
-        if tail is None or (isinstance(start_s, int | float) and start_s - tail.end_s > PAUSE_S):
-            return Circumstances(is_partial=True) if is_partial else PLAIN
-        return Circumstances(after_digits=tail.digits, is_partial=is_partial)
 
-    def note(self, call_id: str, data: Mapping[str, Any], digits: int) -> None:
-        """A passage ended with so many digits."""
-        tails = self._calls.pop(call_id, {})
-        self._calls[call_id] = tails
-        end_s = data.get("end_s")
-        tails[data.get("track")] = _Tail(digits, end_s if isinstance(end_s, int | float) else 0.0)
-        if len(self._calls) > _CALLS:
-            self._calls.popitem(last=False)
+class _Final(_OfCall):
+    """As much of a final as has to be remembered."""
 
-    def forget(self, call_id: str) -> None:
-        """The call is over."""
-        self._calls.pop(call_id, None)
+    text: str
+    track: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 class BodyMask:
@@ -105,37 +84,56 @@ class BodyMask:
             yield self.mask(body, memory)
 
     def remember(self, bodies: Iterable[bytes], memory: Memory) -> None:
-        """Take note of events, in order."""
+        """Take note of events, in order. Of those that are not needed little is read."""
         for body in bodies:
-            event = msgspec.json.decode(body)
-            if event["type"] == _FINAL:
-                self._remember(event["data"], memory)
-            elif event["type"] == _ENDED:
-                memory.forget(event["data"]["call"]["id"])
+            event = msgspec.json.decode(body, type=_Event)
+            if event.type == FINAL:
+                self._remember(msgspec.json.decode(event.data, type=_Final), memory)
+            elif event.type == _ENDED:
+                memory.forget(msgspec.json.decode(event.data, type=_OfCall).call.id)
 
-    def needs_memory(self, body: bytes) -> bool:
-        """Whether it depends on what was said before how this event is masked."""
-        event = msgspec.json.decode(body)
-        text = event["data"].get("text")
-        return event["type"] == _FINAL and isinstance(text, str) and self._finder.may_go_on(text)
+    def needs_memory(self, type_: str, body: bytes) -> bool:
+        """Whether it depends on what was said before how this event is masked; only finals and cues are looked at."""
+        if type_ != FINAL:
+            return type_ == CUE
+        event = msgspec.json.decode(body, type=_Event)
+        return self._finder.may_go_on(msgspec.json.decode(event.data, type=_Final).text)
 
     def mask_event(self, event: dict[str, Any], memory: Memory | None = None) -> bool:
         """Mask a decoded event in place; whether there was anything to be masked."""
         memory = memory or Memory()
         type_, data = event["type"], event["data"]
-        call_id = data["call"]["id"]
-        around = memory.around(call_id, data, is_partial=type_ in _FRAGMENTS)
-        is_changed = self._mask(data, around)
-        if type_ == _FINAL:  # what is masked has the same tail, and is read faster
-            memory.note(call_id, data, self._finder.tail(data["text"], around.after_digits))
-        elif type_ == _ENDED:
-            memory.forget(call_id)
+        if type_ == FINAL:
+            return self._mask_final(data, memory)
+        if type_ == CUE:
+            return self._mask_cue(data, memory)
+        if type_ == _ENDED:
+            memory.forget(data["call"]["id"])
+        return self._mask(data, EAGER if type_ == _PARTIAL else PLAIN)
+
+    def _mask_final(self, data: dict[str, Any], memory: Memory) -> bool:
+        final = msgspec.convert(data, _Final)
+        after = memory.digits_before(final.call.id, final.track, final.start_s)
+        is_changed = self._mask(data, Circumstances(after))
+        # What is masked has the same tail, and is read faster.
+        self._note(final, after, self._finder.tail(data["text"], after), memory)
         return is_changed
 
-    def _remember(self, data: dict[str, Any], memory: Memory) -> None:
-        call_id = data["call"]["id"]
-        after = memory.around(call_id, data, is_partial=False).after_digits
-        memory.note(call_id, data, self._finder.tail(data["text"], after))
+    def _mask_cue(self, data: dict[str, Any], memory: Memory) -> bool:
+        """As its final is masked; where that is not known, like all that may be a piece of something."""
+        text = mask_cue(self._finder, data["text"], memory.finals(data["call"]["id"], data.get("track")))
+        if text is None:
+            return self._mask(data, EAGER)
+        is_changed: bool = text != data["text"]
+        data["text"] = text
+        return is_changed
+
+    def _remember(self, final: _Final, memory: Memory) -> None:
+        after = memory.digits_before(final.call.id, final.track, final.start_s)
+        self._note(final, after, self._finder.tail(final.text, after), memory)
+
+    def _note(self, final: _Final, after: int, digits: int, memory: Memory) -> None:
+        memory.note(final.call.id, final.track, Said(final.text, after), digits=digits, end_s=final.end_s)
 
     def _mask(self, data: dict[str, Any], around: Circumstances) -> bool:
         is_changed = self._mask_speech(data, around)
@@ -155,28 +153,28 @@ class BodyMask:
         """Passages that follow each other: of each track, numbers may go on from one to the next."""
         memory, is_changed = Memory(), False
         for passage in passages:
-            around = memory.around("", passage, is_partial=False)
-            is_changed |= self._mask(passage, around)
+            track = passage.get("track")
+            after = memory.digits_before("", track, passage.get("start_s"))
+            is_changed |= self._mask(passage, Circumstances(after))
             if isinstance(text := passage.get("text"), str):
-                memory.note("", passage, self._finder.tail(text, around.after_digits))
+                digits = self._finder.tail(text, after)
+                memory.note("", track, Said(text, after), digits=digits, end_s=passage.get("end_s"))
         return is_changed
 
     def _mask_speech(self, data: dict[str, Any], around: Circumstances) -> bool:
         text, words = data.get("text"), _words(data.get("words"))
-        if isinstance(text, str):
-            spoken = words if _voices(words) <= 1 else []
-            masked = mask_passage(self._finder, text, [each["word"] for each in spoken], around)
-            data["text"] = masked.text
-            is_changed = _put(spoken, masked.words) or masked.text != text
-            return is_changed if spoken or not words else self._mask_voices(words) or is_changed
-        return self._mask_voices(words) if words else False
+        voices = _voices(words)
+        if not isinstance(text, str):
+            return self._mask_voices(voices)
+        spoken = words if len(voices) == 1 else []
+        masked = mask_passage(self._finder, text, [each["word"] for each in spoken], around)
+        data["text"] = masked.text
+        is_changed = _put(spoken, masked.words) or masked.text != text
+        return is_changed if spoken else self._mask_voices(voices) or is_changed
 
-    def _mask_voices(self, words: list[dict[str, Any]]) -> bool:
+    def _mask_voices(self, voices: Collection[list[dict[str, Any]]]) -> bool:
         """Words of several who speak at once: what each of them says goes on over the others' words."""
-        voices: dict[Any, list[dict[str, Any]]] = {}
-        for word in words:
-            voices.setdefault(_voice(word), []).append(word)
-        masked = [_put(own, mask_words(self._finder, [each["word"] for each in own])) for own in voices.values()]
+        masked = [_put(own, mask_words(self._finder, [each["word"] for each in own])) for own in voices]
         return any(masked)
 
 
@@ -186,12 +184,12 @@ def _words(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict) and isinstance(each.get("word"), str)]
 
 
-def _voice(word: Mapping[str, Any]) -> tuple[Any, Any]:
-    return word.get("track"), word.get("speaker")
-
-
-def _voices(words: list[dict[str, Any]]) -> int:
-    return len(set(map(_voice, words)))
+def _voices(words: Iterable[dict[str, Any]]) -> Collection[list[dict[str, Any]]]:
+    """The words of each who speaks."""
+    voices: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
+    for word in words:
+        voices.setdefault((word.get("track"), word.get("speaker")), []).append(word)
+    return voices.values()
 
 
 def _put(words: list[dict[str, Any]], texts: tuple[str, ...]) -> bool:

@@ -1,8 +1,10 @@
 """What of a text is to be masked."""
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from gateway.patterns import Pattern
 from gateway.redaction.cards import find_card
@@ -18,6 +20,7 @@ ENDLESS = 99
 _NUMERIC = ("card", "phone", "digits")
 _ROUNDS = 8
 _STRAY = re.compile(f"[{TAKEN}{MASKED}]")
+_OTHER_DIGIT = re.compile(r"[^\D0-9]")  # of other scripts, or in full width
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,6 +45,8 @@ class Circumstances:
 
 
 PLAIN = Circumstances()
+EAGER = Circumstances(after_digits=ENDLESS, is_partial=True)
+"""Of what may be the middle of something that began before it and goes on after it."""
 
 
 class Finder:
@@ -112,65 +117,55 @@ class Finder:
 
     def _without_tokens(self, text: str) -> str:
         """What is masked already cannot be found again; numbers leave a mark, because others may go on from them."""
-        text = _STRAY.sub("\ufffd", text)
+        if not text.isascii():
+            text = _OTHER_DIGIT.sub(_ascii_digit, _STRAY.sub("\ufffd", text))
         return self.token.sub(_mark, text) if "[" in text else text
 
     def _judge(self, run: Run, around: Circumstances) -> list[Span]:
         """What of a run is masked, and as what."""
-        cards = list(self._cards(run)) if "card" in self._kinds else []
-        if "digits" in self._kinds and (cards or self._is_enough(run, around)):
-            return [*_spans(run, cards, "phone" if not cards and self._is_phone(run) else "digits")]
-        if "phone" in self._kinds and not cards:
-            return list(self._phones(run))
-        return [Span(run.pieces[first].start, run.pieces[after - 1].end, "card") for first, after in cards]
+        cards = _cards(run)
+        masked = cards if "card" in self._kinds else []
+        if "digits" in self._kinds and (masked or self._is_enough(run, around)):
+            return [*_spans(run, masked, "phone" if not masked and self._is_phone(run) else "digits")]
+        phones = self._phones(run, cards) if "phone" in self._kinds else ()
+        return [_span(run, first, after, "card") for first, after in masked] + [
+            _span(run, first, after, "phone") for first, after in phones
+        ]
 
     def _is_enough(self, run: Run, around: Circumstances) -> bool:
-        follows = run.is_first and around.after_digits >= 2
+        follows = run.is_first and not run.is_lone_word and around.after_digits >= 2
         if run.has_masked or (follows and around.after_digits >= ENDLESS):
-            return bool(run.raw_count) and not (run.is_lone_word and not run.has_masked)
-        is_open = around.is_partial and (run.is_first or run.is_last)
-        has_reason = run.is_secret or is_open or follows or (run.is_first and run.is_last)
-        count = run.raw_count if has_reason else run.count
-        if is_open:
-            return count >= (1 if run.is_first and run.is_last else 2)
+            return bool(run.raw_count)
+        is_whole = run.is_first and run.is_last
+        is_cut = around.is_partial and run.is_last
+        count = run.raw_count if run.is_secret or is_cut or follows or is_whole else run.count
+        if is_cut:
+            return count >= 2
         if run.is_glued and len(run.pieces) == 1 and count <= ENOUGH_DIGITS:
             return False
-        if follows:
-            return count + around.after_digits >= ENOUGH_DIGITS
-        is_told = (
-            run.is_secret or (run.is_first and run.is_last) or ((run.is_first or run.is_last) and run.singles >= 3)
-        )
-        return count >= (ENOUGH_DIGITS - 1 if is_told else ENOUGH_DIGITS)
-
-    def _cards(self, run: Run) -> Iterator[tuple[int, int]]:
-        groups = [piece.digits for piece in run.pieces]
-        if sum(map(len, groups)) < 13:
-            return
-        place = 0
-        while (found := find_card(groups, place)) is not None:
-            yield found
-            place = found[1]
+        is_counted_out = (run.is_first or run.is_last) and run.singles >= 3
+        enough = ENOUGH_DIGITS - 1 if run.is_secret or is_whole or is_counted_out else ENOUGH_DIGITS
+        return count + (around.after_digits if follows else 0) >= enough
 
     def _is_phone(self, run: Run) -> bool:
         return "phone" in self._kinds and is_phone(run.digits, self._region, is_international=run.has_plus)
 
-    def _phones(self, run: Run) -> Iterator[Span]:
-        """The longest number that begins first, and so on; a piece alone is none unless it is long."""
-        if (not run.count and not run.has_plus) or find_card([piece.digits for piece in run.pieces]):
+    def _phones(self, run: Run, cards: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """Beside cards the longest number that begins first, and so on; a piece alone is none unless it is long."""
+        if not run.count and not run.has_plus:
             return
-        pieces = run.pieces
         place = 0
-        while place < len(pieces):
-            after = self._phone_end(run, place)
-            if after is None:
-                place += 1
-            else:
-                yield Span(pieces[place].start, pieces[after - 1].end, "phone")
-                place = after
+        for start, beyond in [*cards, (len(run.pieces), len(run.pieces))]:
+            while place < start:
+                after = self._phone_end(run, place, start)
+                if after is not None:
+                    yield place, after
+                place = after or place + 1
+            place = beyond
 
-    def _phone_end(self, run: Run, first: int) -> int | None:
+    def _phone_end(self, run: Run, first: int, stop: int) -> int | None:
         digits, found = "", None
-        for after in range(first, len(run.pieces)):
+        for after in range(first, stop):
             piece = run.pieces[after]
             digits += piece.digits
             if piece.is_masked or len(digits) > 15:
@@ -180,22 +175,42 @@ class Finder:
         return found
 
 
+def _span(run: Run, first: int, after: int, kind: str) -> Span:
+    return Span(run.pieces[first].start, run.pieces[after - 1].end, kind)
+
+
+def _cards(run: Run) -> list[tuple[int, int]]:
+    """Of each card's number its first piece and the one after its last."""
+    groups = [piece.digits for piece in run.pieces]
+    once = [piece.digits[:1] if piece.is_repeated else piece.digits for piece in run.pieces]
+    if once == groups:
+        return list(_cards_in(groups))
+    cards: list[tuple[int, int]] = []  # a "double" before a number may be no part of it: both ways count
+    for first, after in sorted({*_cards_in(groups), *_cards_in(once)}):
+        if cards and first < cards[-1][1]:
+            cards[-1] = (cards[-1][0], max(after, cards[-1][1]))
+        else:
+            cards.append((first, after))
+    return cards
+
+
+def _cards_in(groups: Sequence[str]) -> Iterator[tuple[int, int]]:
+    place = 0
+    while (found := find_card(groups, place)) is not None:
+        yield found
+        place = found[1]
+
+
 def _spans(run: Run, cards: Sequence[tuple[int, int]], kind: str) -> Iterator[Span]:
     """The whole run: its cards, and as `kind` what is before, between and after them; nothing that is masked."""
-    first = 0
-    for start, after in [*cards, (len(run.pieces), len(run.pieces))]:
-        group: list[int] = []
-        for place in range(first, start):
-            if not run.pieces[place].is_masked:
-                group.append(place)
-            elif group:
-                yield Span(run.pieces[group[0]].start, run.pieces[group[-1]].end, kind)
-                group = []
-        if group:
-            yield Span(run.pieces[group[0]].start, run.pieces[group[-1]].end, kind)
-        if start < after:
-            yield Span(run.pieces[start].start, run.pieces[after - 1].end, "card")
-        first = after
+    place = 0
+    for start, beyond in [*cards, (len(run.pieces), len(run.pieces))]:
+        rest = groupby(range(place, start), lambda each: run.pieces[each].is_masked)
+        for group in (list(places) for is_masked, places in rest if not is_masked):
+            yield _span(run, group[0], group[-1] + 1, kind)
+        if start < beyond:
+            yield _span(run, start, beyond, "card")
+        place = beyond
 
 
 def _mark(token: re.Match[str]) -> str:
@@ -214,3 +229,7 @@ def _take(text: str, spans: Iterable[tuple[int, int]], kind: str, found: list[Sp
                 text = masked_places(text, ((free, stop),), TAKEN)
             start = stop
     return text
+
+
+def _ascii_digit(digit: re.Match[str]) -> str:
+    return str(unicodedata.decimal(digit.group()))

@@ -1,8 +1,8 @@
 """A text and its words with tokens in place of what is found."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
 from gateway.redaction.finder import PLAIN, Circumstances, Finder, Span
@@ -20,13 +20,31 @@ class Masked:
 
 
 def mask_text(finder: Finder, text: str, around: Circumstances = PLAIN) -> str:
+    """The text with a token such as `[card]` for everything that is found; see `mask_spans`."""
+    return replaced(text, mask_spans(finder, text, around))
+
+
+def mask_spans(finder: Finder, text: str, around: Circumstances = PLAIN) -> Sequence[Span]:
     """
-    The text with a token such as `[card]` for everything that is found.
+    What of a text gets a token, in its own characters, from left to right.
 
     What is left is looked at again, because an expression may match what it did not before; so masking twice is
     masking once.
     """
-    return _mask_text(finder, text, finder.find(text, around), around)
+    spans = finder.find(text, around)
+    if finder.rounds == 1 or not spans:
+        return spans
+    whole: list[Span] = []
+    places = list(range(len(text) + 1))  # where each place of what has become of the text was in it
+    for _ in range(finder.rounds):
+        for span in reversed(spans):
+            whole.append(Span(places[span.start], places[span.end], span.kind))
+            places[span.start + 1 : span.end] = [places[span.start]] * (len(_token(span)) - 1)
+        text = replaced(text, spans)
+        spans = finder.find(text, around)
+        if not spans:
+            break
+    return apart(whole)
 
 
 def mask_passage(finder: Finder, text: str, words: Sequence[str], around: Circumstances = PLAIN) -> Masked:
@@ -36,8 +54,8 @@ def mask_passage(finder: Finder, text: str, words: Sequence[str], around: Circum
     Words are judged as they stand one after the other, and masked also where the text is: a recogniser may write
     "4111" there and "four", "one" … here.
     """
-    spans = finder.find(text, around)
-    masked = _mask_text(finder, text, spans, around)
+    spans = mask_spans(finder, text, around)
+    masked = replaced(text, spans)
     joined = " ".join(words)
     own = _mask_words(finder, words, spans if joined == text else finder.find(joined, around), around)
     if not spans or joined == text:
@@ -54,13 +72,29 @@ def mask_words(finder: Finder, words: Sequence[str], around: Circumstances = PLA
     return _mask_words(finder, words, finder.find(" ".join(words), around), around)
 
 
-def _mask_text(finder: Finder, text: str, spans: Sequence[Span], around: Circumstances) -> str:
-    for left in reversed(range(finder.rounds)):
-        if not spans:
-            break
-        text = _replace(text, spans)
-        spans = finder.find(text, around) if left else []
-    return text
+def apart(spans: Iterable[Span]) -> list[Span]:
+    """From left to right, those that overlap made one."""
+    found: list[Span] = []
+    for span in sorted(spans):
+        if found and span.start < found[-1].end:
+            found[-1] = replace(found[-1], end=max(found[-1].end, span.end))
+        else:
+            found.append(span)
+    return found
+
+
+def replaced(text: str, spans: Sequence[Span]) -> str:
+    """The text with tokens in these places; they are apart and go from left to right."""
+    parts: list[str] = []
+    done = 0
+    for span in spans:
+        parts += (text[done : span.start], _token(span))
+        done = span.end
+    return "".join((*parts, text[done:]))
+
+
+def _token(span: Span) -> str:
+    return f"[{span.kind}]"
 
 
 def _mask_words(finder: Finder, words: Sequence[str], spans: Sequence[Span], around: Circumstances) -> tuple[str, ...]:
@@ -71,15 +105,6 @@ def _mask_words(finder: Finder, words: Sequence[str], spans: Sequence[Span], aro
         masked = _replace_words(masked, spans)
         spans = finder.find(" ".join(masked), around) if left else []
     return masked
-
-
-def _replace(text: str, spans: Sequence[Span]) -> str:
-    parts: list[str] = []
-    done = 0
-    for span in spans:
-        parts += (text[done : span.start], f"[{span.kind}]")
-        done = span.end
-    return "".join((*parts, text[done:]))
 
 
 def _replace_words(words: Sequence[str], spans: Sequence[Span]) -> tuple[str, ...]:
@@ -94,7 +119,7 @@ def _replace_words(words: Sequence[str], spans: Sequence[Span]) -> tuple[str, ..
             if span.start >= end:
                 break
             mine.append(Span(max(span.start, start) - start, min(span.end, end) - start, span.kind))
-        made.append(_replace(word, mine) if mine else word)
+        made.append(replaced(word, mine) if mine else word)
         start = end + 1
     return tuple(made)
 

@@ -1,5 +1,6 @@
 """When the recording of a call is silent: over the words that are masked in its events."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
@@ -33,19 +34,18 @@ def muted_spans(mask: BodyMask, bodies: Iterable[bytes], margin_s: float) -> Mut
 def _spans_of(mask: BodyMask, data: dict[str, Any]) -> Iterator[tuple[float, float]]:
     """From the first to the last word of each row that is masked; all of it where the words do not tell."""
     token = mask.finder.token
-    words = data["words"]
     rows: list[list[dict[str, Any]]] = [[]]
-    for word in words:
+    for word in data["words"]:
         if token.search(word["word"]):
             rows[-1].append(word)
         elif rows[-1]:
             rows.append([])
     found = [row for row in rows if row]
-    if found:
-        for row in found:
-            yield min(word["start_s"] for word in row), max(word["end_s"] for word in row)
-    elif token.search(data["text"]):
+    if len(found) < len(re.findall(rf"(?:{token.pattern}[^\w\[]*)+", data["text"])):
         yield data["start_s"], data["end_s"]
+        return
+    for row in found:
+        yield min(word["start_s"] for word in row), max(word["end_s"] for word in row)
 
 
 def _joined(spans: list[tuple[float, float]], margin_s: float) -> list[tuple[float, float]]:

@@ -19,7 +19,7 @@ TAKEN, MASKED = "\ue000", "\ue001"
 
 _TOKEN = re.compile(rf"{MASKED}+|{TAKEN}+|[0-9]+|[^\W0-9_]+(?:['\u2019][^\W0-9_]+)*")
 # Between the digits of one number. A question is answered by somebody else; money and addresses begin something new.
-_GAP = re.compile(r"[\s\-\u2013\u2014.,/()+:;#*\u2026'\"_\\|~]{0,12}")
+_GAP = re.compile(r"[\s\-\u2010-\u2015\u2212\u00ad\u00b7\u2022\u200b-\u200d\u2060\ufeff.,/()+:;#*\u2026'\"_\\|~]{0,12}")
 _DIGITS = frozenset("0123456789")  # `isdigit` takes others, too, that are no digits of a number
 _MOST_BETWEEN = 6
 _LONG = 10
@@ -49,6 +49,7 @@ class Piece:
     A part of a run, from `start` to `end` in the text. `digits` is what it says; empty where it is masked already.
 
     `is_single`: said digit by digit. `is_weak`: may be another word. `is_quantity`: belongs to a price, a date …
+    `is_repeated`: a word before it says that it is there several times.
     """
 
     start: int
@@ -57,6 +58,7 @@ class Piece:
     kind: _Kind
     is_weak: bool = False
     is_quantity: bool = False
+    is_repeated: bool = False
 
     @property
     def is_masked(self) -> bool:
@@ -257,7 +259,7 @@ class Numbers:
             return None
         _, end, word = tokens[place + 1]
         digit = self._language.units.get(word) or (word if len(word) == 1 and word in _DIGITS else None)
-        return None if digit is None else (Piece(start, end, digit * times, _Kind.SPOKEN), place + 2)
+        return None if digit is None else (Piece(start, end, digit * times, _Kind.SPOKEN, is_repeated=True), place + 2)
 
     def _made(
         self, text: str, tokens: Sequence[tuple[int, int, str]], place: int, after: int, pieces: tuple[Piece, ...]
@@ -269,15 +271,15 @@ class Numbers:
         pieces = (replace(pieces[0], start=start), *pieces[1:])
         before = [word for _, _, word in tokens[max(0, place - 5) : place]]
         fillers = self._language.fillers
-        follows_word = after < len(tokens)
+        is_last = all(tokens[each][2] in fillers for each in range(after, len(tokens)))
         return Run(
             pieces=pieces,
             is_first=all(tokens[each][2] in fillers for each in range(place)),
-            is_last=all(tokens[each][2] in fillers for each in range(after, len(tokens))),
+            is_last=is_last,
             is_secret=any(word in self._language.secrets for word in before),
             has_plus=has_plus,
             is_glued=text[max(0, start - 1) : start].isalpha() or text[end : end + 1].isalpha(),
-            goes_on=follows_word and text[end : tokens[after][0]].isspace(),
+            goes_on=not is_last and text[end : tokens[after][0]].isspace(),
         )
 
 

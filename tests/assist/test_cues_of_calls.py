@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from gateway.assist.finder import CueFinder
+from gateway.assist.finder import Cue, CueFinder
 from gateway.assist.rules import RuleBook, parse
 from gateway.config import WebhookSettings
 from gateway.events import AssistCue, CallEnded, CallEvent, Final, Finished, Segment, Track, TranscriptFinal
@@ -109,6 +109,27 @@ async def test_nothing_comes_between_a_final_and_its_cues() -> None:
         report.close()
     kinds = [event.type for event in sink.events]
     assert kinds == ["transcript.final", "assist.cue", "assist.cue", "transcript.final"]  # the other one cools down
+
+
+async def test_calls_in_progress_have_their_turns_while_a_long_one_is_recalled() -> None:
+    turns = 0
+    seen: list[int] = []
+
+    class Finder(CueFinder):
+        def hear(self, track: Track, final: Segment) -> list[Cue]:
+            seen.append(turns)
+            return super().hear(track, final)
+
+    async def others() -> None:
+        nonlocal turns
+        while len(seen) < 20:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(others())
+        await reported(finder=Finder(lambda: BOOK), kept=[(Track.INBOUND, said("second 1", at)) for at in range(20)])
+    assert len(set(seen)) == 20
 
 
 async def test_what_was_heard_after_an_interruption_makes_cues_that_say_so() -> None:
@@ -232,27 +253,13 @@ async def test_a_cue_may_begin_before_a_crash_and_end_in_what_is_heard_after_it(
 async def test_the_store_knows_which_cues_the_last_final_had(
     kinds: str, cued: list[str] | None, tmp_path: Path
 ) -> None:
-    made = {"final": call_events.final(), "dtmf": call_events.dtmf(), "cue": refund_cue()}
+    made = {"final": call_events.final(), "dtmf": call_events.dtmf(), "cue": call_events.cue()}
     async with Outbox(tmp_path) as outbox:
         for sequence, kind in enumerate(kinds.split(), start=1):
             await outbox.publish(structs.replace(made[kind], sequence=sequence))
         story = Story(await outbox.events_of("call_1"))
     assert story.cued == cued
     assert [segment.words[0].word for _, segment in story.finals] == ["I'd"] * kinds.count("final")
-
-
-def refund_cue() -> AssistCue:
-    return AssistCue(
-        call=call_events.info(),
-        sequence=1,
-        track=Track.INBOUND,
-        speaker="caller",
-        cue="refund",
-        text="a refund",
-        note=None,
-        start_s=1.0,
-        end_s=2.0,
-    )
 
 
 def test_a_webhook_may_ask_for_cues_alone() -> None:
@@ -263,7 +270,7 @@ def test_a_webhook_may_ask_for_cues_alone() -> None:
 
 @pytest.mark.parametrize(("note", "shown"), [(None, "“a refund”\n"), ("Careful.", "“a refund”: Careful.\n")])
 def test_a_listener_prints_cues_for_people(note: str | None, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
-    cue = structs.replace(refund_cue(), note=note)
+    cue = structs.replace(call_events.cue(), note=note)
     EventPrinter().show({"type": cue.type, "data": msgspec.to_builtins(cue)})
     assert capsys.readouterr().out.endswith(f"caller  refund, {shown}")
 

@@ -129,6 +129,11 @@ def test_a_pattern_takes_no_word_twice() -> None:
     assert names(found.hear(Track.INBOUND, said("now", 1))) == []
 
 
+def test_a_pattern_matches_again_right_after_its_last_match() -> None:
+    cues = heard(finder("pattern = '[$]?[0-9]+'\ncooldown_s = 0"), [said("41"), said("11", 1), said("$5", 2)])
+    assert [cue.text for cue in cues] == ["41", "11", "$5"]
+
+
 def test_a_sign_before_the_first_word_of_a_final_belongs_to_it() -> None:
     cues = heard(finder(r"pattern = 'pay \$\d+'"), [said("I pay"), said("$50", 1)])
     assert [cue.text for cue in cues] == ["pay $50"]

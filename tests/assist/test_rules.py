@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.assist.patterns import Pattern
 from gateway.assist.rules import MAX_FILE_BYTES, MAX_RULES, Near, Phrases, RuleBook, parse
 from gateway.errors import ConfigError
 from gateway.events import Track
+from gateway.patterns import Pattern
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "assist.md").read_text()
 EXAMPLE = next(block for block in re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL) if "[[rule]]" in block)

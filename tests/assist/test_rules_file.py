@@ -31,6 +31,10 @@ def remove(path: Path) -> None:
     path.unlink()
 
 
+def close_to_others(path: Path) -> None:
+    path.chmod(0o600)
+
+
 def names(rules: RulesFile) -> list[str]:
     return [rule.name for rule in rules.book.rules]
 
@@ -71,6 +75,14 @@ async def test_a_file_as_it_was_is_not_read_again(path: Path) -> None:
     book = rules.book
     await rules.refresh()
     assert rules.book is book
+
+
+async def test_a_file_whose_rights_changed_is_read_again(path: Path) -> None:
+    rules = RulesFile(path)
+    book = rules.book
+    close_to_others(path)
+    await rules.refresh()
+    assert rules.book is not book
 
 
 async def test_it_looks_by_itself(path: Path) -> None:

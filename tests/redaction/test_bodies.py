@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.redaction.bodies import Memory
+from gateway.redaction.memory import Memory, Said
 from tests.redaction.finders import body_mask
 
 MASK = body_mask()
@@ -53,7 +53,7 @@ def test_who_called_whom_is_no_speech() -> None:
     assert data_of(MASK.mask(event(text="4111 1111")))["call"] == CALL
 
 
-@pytest.mark.parametrize("type_", ["assist.cue", "transcript.final", "something.new"])
+@pytest.mark.parametrize("type_", ["transcript.final", "something.new"])
 def test_speech_is_masked_whatever_the_event(type_: str) -> None:
     body = event(type_, cue="card", text="4111 1111", more=[{"text": "a@b.com"}], deep={"text": "call 415 555 2671"})
     after = data_of(MASK.mask(body))
@@ -62,13 +62,6 @@ def test_speech_is_masked_whatever_the_event(type_: str) -> None:
         [{"text": "[email]"}],
         {"text": "call [phone]"},
     )
-
-
-@pytest.mark.parametrize(
-    ("said", "shown"), [("4111", "[digits]"), ("card 41", "card [digits]"), ("11 please", "[digits] please")]
-)
-def test_a_cue_does_not_show_the_piece_of_a_number_that_its_rule_matched(said: str, shown: str) -> None:
-    assert data_of(MASK.mask(event("assist.cue", cue="card", text=said)))["text"] == shown
 
 
 def test_keys_are_masked_on_request() -> None:
@@ -105,10 +98,11 @@ def test_a_number_goes_on_from_one_that_is_stored_masked() -> None:
     assert texts(list(MASK.in_order([final("it is [digits]"), final("11 okay", at_s=2.0)])))[1] == "[digits] okay"
 
 
-def test_only_what_begins_with_a_number_needs_to_know_what_was_before() -> None:
-    assert MASK.needs_memory(final("11 okay"))
-    assert not MASK.needs_memory(final("okay 11"))
-    assert not MASK.needs_memory(event("call.ended", conversation=[]))
+def test_only_cues_and_what_begins_with_a_number_need_to_know_what_was_before() -> None:
+    assert MASK.needs_memory("transcript.final", final("11 okay"))
+    assert not MASK.needs_memory("transcript.final", final("okay 11"))
+    assert MASK.needs_memory("assist.cue", event("assist.cue", text="okay"))
+    assert not MASK.needs_memory("call.ended", event("call.ended", conversation=[]))
 
 
 def test_partials_are_masked_eagerly_and_change_nothing_for_the_finals() -> None:
@@ -152,8 +146,23 @@ def test_a_call_that_is_masked_already_stays_as_it_is(said: list[str]) -> None:
 def test_what_is_remembered_is_bounded_and_forgotten_with_the_call() -> None:
     memory = Memory()
     for number in range(10_001):
-        memory.note(f"call_{number}", {"track": "inbound"}, 4)
+        memory.note(f"call_{number}", "inbound", Said("4111", 0), digits=4, end_s=1.0)
     assert not memory.knows("call_0")
     MASK.mask(msgspec.json.encode({"type": "call.ended", "data": {"call": {"id": "call_5"}}}), memory)
     assert not memory.knows("call_5")
     assert memory.knows("call_6")
+
+
+def test_a_number_that_is_counted_out_over_finals_shows_two_digits_at_most() -> None:
+    bodies = [final(text, at_s=2.0 * place) for place, text in enumerate(["it's four", "one", "one", "one", "one"])]
+    assert texts(list(MASK.in_order(bodies))) == ["it's four", "one", "[digits]", "[digits]", "[digits]"]
+
+
+@given(st.lists(st.sampled_from(["4111", "1111", "one", "11", "okay", "1984", "then", "4"]), min_size=1, max_size=6))
+def test_of_a_number_that_goes_on_no_partial_shows_a_digit_with_which_it_does(words: list[str]) -> None:
+    before = final("it is 4111 1111")
+    whole = data_of(list(MASK.in_order([before, final(" ".join(words), at_s=2.0)]))[1])["text"]
+    if whole.startswith("[digits]"):
+        for heard in range(1, len(words) + 1):
+            body = event("transcript.partial", text=" ".join(words[:heard]), track="inbound", start_s=None)
+            assert data_of(MASK.mask(body))["text"].startswith(("[digits]", "[phone]", "[card]"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.config import RedactionSettings
 from gateway.redaction.cards import is_card
-from gateway.redaction.finder import ENDLESS, Circumstances
+from gateway.redaction.finder import EAGER, ENDLESS, Circumstances
 from gateway.redaction.languages import LANGUAGES
 from gateway.redaction.masking import mask_passage, mask_text
 from tests.redaction.finders import ALL, finder
@@ -38,6 +38,10 @@ SPOKEN = {str(digit): word for digit, word in enumerate(_DIGITS)}
         ("the account ends in 4321, right", "the account ends in [digits], right"),
         ("my pin is 1984", "my pin is [digits]"),
         ("the security code is one two three", "the security code is [digits]"),
+        ("it is 4 one 1 one okay", "it is [digits] okay"),
+        ("4111\u20111111\u00b71111\u200b1111", "[card]"),
+        ("\u0664\u0661\u0661\u0661" + "\u0661" * 12, "[card]"),  # Arabic digits
+        ("my pin is \uff11\uff19\uff18\uff14", "my pin is [digits]"),  # in full width
         ("john.smith+x@mail.example.co.uk", "[email]"),
         ("that's john dot smith at example dot com, thanks", "that's [email], thanks"),
         ("john underscore smith at my dash mail dot co dot uk please", "[email] please"),
@@ -110,6 +114,18 @@ def test_each_kind_is_masked_alone(kind: str, masked: str) -> None:
     assert mask_text(finder([kind]), text) == masked
 
 
+def test_a_phone_number_is_found_right_after_a_card() -> None:
+    text = "4111 1111 1111 1111 415 555 2671"
+    assert mask_text(finder(["card", "phone"]), text) == "[card] [phone]"
+    assert mask_text(finder(["phone"]), text) == "4111 1111 1111 1111 [phone]"
+
+
+def test_a_double_before_a_card_may_be_no_part_of_it() -> None:
+    text = "the room is a double 4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1"
+    assert mask_text(finder(["card"]), text) == "the room is a [card]"
+    assert mask_text(finder(["card", "phone"]), text) == "the room is a [card]"
+
+
 def test_a_number_that_fails_luhn_is_no_card() -> None:
     assert mask_text(finder(["card"]), "it is 4111 1111 1111 1112") == "it is 4111 1111 1111 1112"
 
@@ -133,6 +149,11 @@ def test_an_expression_that_matches_anything_masks_once() -> None:
         ("one moment please", ENDLESS, "one moment please"),
         ("one one okay", 2, "[digits] okay"),
         ("two weeks ago", 2, "two weeks ago"),
+        ("two weeks ago", 4, "two weeks ago"),
+        ("one uh", ENDLESS, "[digits] uh"),
+        ("one", 2, "[digits]"),
+        ("1", 3, "[digits]"),
+        ("one", 1, "one"),
         ("okay 11", ENDLESS, "okay 11"),
         ("two hundred dollars", ENDLESS, "two hundred dollars"),
     ],
@@ -165,6 +186,8 @@ def test_how_a_final_ends_tells_whether_a_number_may_go_on(text: str, digits: in
         ("4", "[digits]"),
         ("it was in 1984", "it was in [digits]"),
         ("11 okay", "[digits] okay"),
+        ("1 and", "[digits] and"),
+        ("1, one", "[digits]"),
         ("john dot smith", "[email]"),
         ("john dot smith at exam", "[email]"),
         ("I said john@exam", "I said [email]"),
@@ -173,7 +196,7 @@ def test_how_a_final_ends_tells_whether_a_number_may_go_on(text: str, digits: in
     ],
 )
 def test_of_what_is_cut_off_more_is_masked(text: str, masked: str) -> None:
-    assert mask_text(FINDER, text, Circumstances(is_partial=True)) == masked
+    assert mask_text(FINDER, text, EAGER) == masked
 
 
 def luhn_valid(digits: str) -> bool:

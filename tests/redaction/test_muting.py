@@ -79,3 +79,11 @@ async def test_a_recording_is_silent_exactly_there(tmp_path: Path) -> None:
     expected[7999:12_000] = True
     assert (is_silent[:, 0] == expected).all()
     assert not is_silent[:, 1].any()
+
+
+def test_a_final_whose_words_lack_one_of_its_numbers_is_muted_as_a_whole() -> None:
+    words = [word for word in CARD if word[0] != "1111"]
+    told = final(words, text="it's 4111, okay, and my pin is 1984")
+    assert muted_spans(MASK, [told], 0.0) == {Track.INBOUND: [(1.0, 3.5)]}
+    beside = final(CARD, text="it's 4111 - 1111, okay")
+    assert muted_spans(MASK, [beside], 0.0) == {Track.INBOUND: [(1.3, 2.5)]}

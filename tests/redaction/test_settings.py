@@ -1,6 +1,5 @@
 """What may be set, and what is refused before the gateway starts."""
 
-import time
 from typing import Any
 
 import pytest
@@ -15,10 +14,10 @@ from tests.support.webhook_receiver import settings_for
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"patterns": {"order": "("}}, "order: not an expression that RE2 takes"),
-        ({"patterns": {"order": "(?=x)y"}}, "not an expression that RE2 takes"),
-        ({"patterns": {"order": "(a)\\1"}}, "not an expression that RE2 takes"),
-        ({"patterns": {"order": "x*"}}, "it matches an empty text"),
+        ({"patterns": {"order": "("}}, "order: is not a pattern"),
+        ({"patterns": {"order": "(?=x)y"}}, "is not a pattern"),
+        ({"patterns": {"order": "(a)\\1"}}, "is not a pattern"),
+        ({"patterns": {"order": "x*"}}, "matches when nothing is said"),
         ({"patterns": {"order": "x" * (LONGEST + 1)}}, "longer than 1000 characters"),
         ({"patterns": {"card": "x"}}, "is no name of a pattern"),
         ({"patterns": {"Order 1": "x"}}, "is no name of a pattern"),
@@ -38,13 +37,6 @@ def test_a_receiver_cannot_ask_for_what_is_not_there() -> None:
     assert Settings(webhook=hook, redaction=RedactionSettings(patterns={"order": "ORD"})).webhook.redact
     with pytest.raises(ValidationError, match="no kind and no pattern: order"):
         Settings(webhook=hook)
-
-
-def test_no_expression_takes_long() -> None:
-    pattern = Pattern(r"(a+)+$|(a|a)*b")
-    began = time.process_time()
-    assert list(pattern.spans("a" * 50_000 + "!")) == []
-    assert time.process_time() - began < 2.0
 
 
 def test_case_counts_for_nothing_in_expressions() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import numpy as np
+import pytest
 from msgspec import structs
 
 from gateway.events import Track, Utterance
@@ -137,15 +138,42 @@ async def test_the_recording_is_silent_over_the_words_and_nowhere_else(tmp_path:
     assert ((sound == 0) == expected).all()
 
 
+RULES = """
+[[rule]]
+name = "card"
+pattern = 'card is \\d+'
+"""
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
 def holding(folder: Path, text: bytes) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.is_file() and text in path.read_bytes()]
 
 
-async def test_with_a_masked_store_no_file_of_the_gateway_holds_it(tmp_path: Path) -> None:
-    async with called(tmp_path, redaction={"store": True}, journal={"enabled": False}) as (_, events):
+async def test_with_a_masked_store_no_file_of_the_gateway_holds_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the store, the index of the search, the journal and the recording nor the log."""
+    write(tmp_path / "rules.toml", RULES)
+    tree = {"redaction": {"store": True}, "recording": {"enabled": True}, "log": {"level": "debug", "pii": True}}
+    async with called(tmp_path / "data", assist={"rules_file": str(tmp_path / "rules.toml")}, **tree) as (
+        gateway,
+        events,
+    ):
         assert finals(events) == ["my card", "is [digits]", "[digits]", "okay then"]
-        assert holding(tmp_path, b"4111") == []
+        async with asyncio.timeout(DEADLINE_S):
+            while b"call_" not in await fetch(gateway, "/api/search?q=card"):
+                pass  # the index follows the store
+        assert holding(tmp_path / "data", b"4111") == []
+    assert holding(tmp_path / "data", b"4111") == []
+    assert holding(tmp_path / "data", b"[digits]") != []
+    assert "4111" not in "".join(capfd.readouterr())
     assert [line["text"] for line in events[-1]["data"]["conversation"]] == finals(events)
+    cues = [event["data"]["text"] for event in events if event["type"] == "assist.cue"]
+    assert cues == ["card is [digits]"]
 
 
 class NoPast:

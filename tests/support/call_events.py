@@ -1,6 +1,7 @@
 """Call events with made-up but plausible contents."""
 
 from gateway.events import (
+    AssistCue,
     CallDtmf,
     CallEnded,
     CallInfo,
@@ -48,6 +49,20 @@ def final(call_id: str = "call_1", sequence: int = 1, text: str = "I'd like a re
 def partial(call_id: str = "call_1", text: str = "I'd", track: Track = Track.INBOUND) -> TranscriptPartial:
     return TranscriptPartial(
         call=info(call_id), sequence=None, track=track, speaker="caller", text=text, start_s=None, provider="local"
+    )
+
+
+def cue(name: str = "refund", text: str = "a refund", *, start_s: float = 1.0, end_s: float = 2.0) -> AssistCue:
+    return AssistCue(
+        call=info(),
+        sequence=1,
+        track=Track.INBOUND,
+        speaker="caller",
+        cue=name,
+        text=text,
+        note=None,
+        start_s=start_s,
+        end_s=end_s,
     )
 
 
