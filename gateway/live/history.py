@@ -32,6 +32,7 @@ PAGE_HITS = 50
 POINTS = 1000
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """Of every answer: speech is kept by nobody on the way."""
+RETRY_AFTER_S = "5"
 _FORMS = {suffix[1:]: form for form, suffix in SUFFIXES.items()}
 
 
@@ -144,7 +145,8 @@ class History:
             try:
                 return await handler(request)
             except GatewayError as error:
-                raise refusal(web.HTTPServiceUnavailable, error.code, str(error)) from error
+                headers = {"Retry-After": RETRY_AFTER_S}
+                raise refusal(web.HTTPServiceUnavailable, error.code, str(error), headers=headers) from error
 
         return handle
 

@@ -4,6 +4,7 @@ The outbox as operators see it from the console: what waits, what was given up, 
     GET  /api/outbox?state=pending,dead,dropped&limit=100
     POST /api/outbox/retry {"event": id, "endpoint": key|null}    also /api/outbox/drop
     POST /api/outbox/retry-dead {"endpoint": key|null}
+    POST /api/outbox/enable {"endpoint": key}
 
 The same functions as behind `gateway deliveries`, on a thread and a connection of its own, one request at a time.
 """
@@ -32,6 +33,9 @@ from gateway.outbox.operating import Changed
 log = structlog.get_logger()
 
 MOST_LISTED = 1000
+MOST_WAITING = 50
+"""Requests that wait for the store; to more than that it is said that they shall come later."""
+RETRY_AFTER_S = "5"
 _Answer = TypeVar("_Answer")
 
 
@@ -44,6 +48,10 @@ class _Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _OrderForAll(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     endpoint: str | None = None
+
+
+class _Receiver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    endpoint: str
 
 
 class OutboxView:
@@ -72,6 +80,7 @@ class OutboxView:
         self._endpoints = endpoints
         self._access = access
         self._clock = clock
+        self._waiting = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox-view")
 
     def add_to(self, app: web.Application) -> None:
@@ -79,6 +88,7 @@ class OutboxView:
         app.router.add_post("/api/outbox/retry", self.retry)
         app.router.add_post("/api/outbox/drop", self.drop)
         app.router.add_post("/api/outbox/retry-dead", self.retry_dead)
+        app.router.add_post("/api/outbox/enable", self.enable)
         app.cleanup_ctx.append(self._until_cleanup)
 
     async def show(self, request: web.Request) -> web.Response:
@@ -88,7 +98,7 @@ class OutboxView:
         limit = _limit(request.query.get("limit", "100"))
 
         def look(db: sqlite3.Connection) -> dict[str, Any]:
-            listing = Listing(self._endpoints, operating.select_endpoints(db))
+            listing = self._listing(db)
             views = operating.select_deliveries(db, states=states, limit=limit)
             return {
                 "endpoints": [listing.endpoint_fields(key) for key in listing.keys],
@@ -110,9 +120,36 @@ class OutboxView:
         self._access.require(request, writes=True)
         order = await _body(request, _OrderForAll)
         now = self._clock()
-        count = await self._with_store(lambda db: operating.retry_all_dead(db, order.endpoint, now))
+
+        def revive(db: sqlite3.Connection) -> int:
+            if order.endpoint is not None:
+                self._require_known(db, order.endpoint)
+            return operating.retry_all_dead(db, order.endpoint, now)
+
+        count = await self._with_store(revive)
         log.info("outbox_changed", action="retry_dead", deliveries=count)
         return web.json_response({"changed": count})
+
+    async def enable(self, request: web.Request) -> web.Response:
+        """Send to a receiver again that answered 410; what waited for it goes out, each call's in order."""
+        self._access.require(request, writes=True)
+        order = await _body(request, _Receiver)
+
+        def enable(db: sqlite3.Connection) -> bool:
+            self._require_known(db, order.endpoint)
+            return operating.enable(db, order.endpoint)
+
+        was_disabled = await self._with_store(enable)
+        if was_disabled:
+            log.info("outbox_changed", action="enable", endpoint_key=order.endpoint)
+        return web.json_response({"changed": was_disabled})
+
+    def _listing(self, db: sqlite3.Connection) -> Listing:
+        return Listing(self._endpoints, operating.select_endpoints(db))
+
+    def _require_known(self, db: sqlite3.Connection, endpoint: str) -> None:
+        if endpoint not in self._listing(db).keys:
+            raise refusal(web.HTTPNotFound, "unknown_endpoint", "neither the settings nor the store know this receiver")
 
     async def _change(
         self,
@@ -144,18 +181,25 @@ class OutboxView:
             with closing(schema.open_beside(self._folder)) as db:
                 return work(db)
 
+        if self._waiting >= MOST_WAITING:
+            raise _not_now("outbox_busy", "too many look at the outbox at once")
+        self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, on_the_thread)
         except (StorageError, sqlite3.Error) as error:
             log.warning("outbox_view_failed", error=type(error).__name__)
-            raise refusal(
-                web.HTTPServiceUnavailable, "storage_error", "the store cannot be used at the moment"
-            ) from None
+            raise _not_now("storage_error", "the store cannot be used at the moment") from None
+        finally:
+            self._waiting -= 1
 
     async def _until_cleanup(self, _app: web.Application) -> AsyncIterator[None]:
         yield
         # Not waited for on the loop: what it still does is over within the time that SQLite waits for a lock.
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _not_now(code: str, message: str) -> web.HTTPException:
+    return refusal(web.HTTPServiceUnavailable, code, message, headers={"Retry-After": RETRY_AFTER_S})
 
 
 def _states(text: str) -> tuple[DeliveryState, ...]:
@@ -175,7 +219,7 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-_Body = TypeVar("_Body", _Order, _OrderForAll)
+_Body = TypeVar("_Body", _Order, _OrderForAll, _Receiver)
 
 
 async def _body(request: web.Request, kind: type[_Body]) -> _Body:

@@ -63,11 +63,12 @@ class Search:
 
     Args:
         folder: the data folder.
-        reader: reads the store.
+        reader: reads the store, as viewers may see it.
+        mask: names what they may not see, see `redacted.mask_key`.
     """
 
-    def __init__(self, folder: Path, reader: StoreReader) -> None:
-        self._file = SearchFile(folder / FILE_NAME)
+    def __init__(self, folder: Path, reader: StoreReader, mask: str = "") -> None:
+        self._file = SearchFile(folder / FILE_NAME, mask)
         self._recordings = folder / "recordings"
         self._reader = reader
         self._bell = asyncio.Event()

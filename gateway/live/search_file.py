@@ -1,8 +1,8 @@
 """
 The file of the search: every final's text in an FTS5 table whose row numbers are positions in the store.
 
-It is made from the store and can be made again from it at any time: a file that is damaged, of another version, or of
-another store is thrown away. Blocks; belongs to one thread.
+It is made from the store and can be made again from it at any time: a file that is damaged, of another version, of
+another store, or of texts that were masked otherwise is thrown away. Blocks; belongs to one thread.
 """
 
 import sqlite3
@@ -15,21 +15,23 @@ import msgspec
 import structlog
 
 from gateway.errors import StorageError
+from gateway.live.search_words import parted
 
 FILE_NAME = "search.sqlite3"
 LIMIT_S = 5.0
-_VERSION = 1
+_VERSION = 2
 _LOOK_EVERY = 10_000
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_TABLES = """
-BEGIN;
-CREATE VIRTUAL TABLE finals USING fts5(text, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3');
-CREATE TABLE fed (position INTEGER NOT NULL, event_id TEXT NOT NULL);
-INSERT INTO fed VALUES (0, '');
-PRAGMA user_version = 1;
-COMMIT;
+_TABLES = (
+    "CREATE VIRTUAL TABLE finals USING fts5(text,"
+    " tokenize = \"unicode61 remove_diacritics 2 categories 'L* N* M* Co'\", prefix = '1 2 3')",
+    "CREATE TABLE fed (position INTEGER NOT NULL, event_id TEXT NOT NULL, mask TEXT NOT NULL)",
+    f"PRAGMA user_version = {_VERSION}",
+)
 """
-"""Letters are found without their accents and in either case; short beginnings of words have an index of their own."""
+Letters are found without their accents and in either case; short beginnings of words have an index of their own. Signs
+above and below letters (M*) belong to them: of Hindi or Thai they are the vowels.
+"""
 
 _log = structlog.get_logger()
 
@@ -61,10 +63,12 @@ class SearchFile:
 
     Args:
         path: of the file.
+        mask: names what is hidden in the texts; those that hid less, or more, are of no use.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mask: str = "") -> None:
         self._path = path
+        self._mask = mask
         self._db: sqlite3.Connection | None = None
         self._deadline = 0.0
 
@@ -77,7 +81,10 @@ class SearchFile:
         """Add positions with their texts, also again; `fed`: how far the store was read with them."""
         with self._use() as db:
             db.execute("BEGIN IMMEDIATE")
-            db.executemany("INSERT OR REPLACE INTO finals (rowid, text) VALUES (?, ?)", finals)
+            db.executemany(
+                "INSERT OR REPLACE INTO finals (rowid, text) VALUES (?, ?)",
+                [(position, parted(text)) for position, text in finals],
+            )
             db.execute(
                 "UPDATE fed SET position = :position, event_id = :id WHERE position < :position",
                 {"position": fed.position, "id": fed.event_id},
@@ -144,13 +151,11 @@ class SearchFile:
 
     def _open(self) -> sqlite3.Connection:
         db = self._connect()
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
-            db.close()
-            self.start_over("version")
-            db, version = self._connect(), 0
-        if version == 0:
-            db.executescript(_TABLES)
+        if misfit := self._misfit(db):
+            self.start_over(misfit)
+            db = self._connect()
+        if not _version(db):
+            self._make_tables(db)
         db.set_progress_handler(lambda: time.monotonic() > self._deadline, _LOOK_EVERY)
         return db
 
@@ -159,3 +164,23 @@ class SearchFile:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is read from the store again
         return db
+
+    def _misfit(self, db: sqlite3.Connection) -> str | None:
+        """Why a file is of no use; None: it is good, or empty."""
+        version = _version(db)
+        if version not in (0, _VERSION):
+            return "version"
+        if version and db.execute("SELECT mask FROM fed").fetchone() != (self._mask,):
+            return "redaction"
+        return None
+
+    def _make_tables(self, db: sqlite3.Connection) -> None:
+        db.execute("BEGIN")
+        for statement in _TABLES:
+            db.execute(statement)
+        db.execute("INSERT INTO fed VALUES (0, '', ?)", (self._mask,))
+        db.execute("COMMIT")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])

@@ -8,6 +8,8 @@ Source: sqlite.org/fts5.html, section 3 (read 2026-11): strings in double quotes
 
 import unicodedata
 
+from gateway.live.search_words import parted
+
 MOST_CHARS = 500
 MOST_WORDS = 50
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»\uff02", '"'))
@@ -19,8 +21,9 @@ class TooLong(ValueError):
 
 def expression(text: str) -> str | None:
     """
-    An expression for what was typed: all the words must occur, in any order; words in quotes stand side by side; the
-    last one may go on, unless a quote or a space follows it.
+    An expression for what was typed: all the words must occur, in any order; words in quotes stand side by side, and
+    so do characters that are words by themselves (see `search_words`); the last one may go on, unless a quote or a
+    space follows it.
 
     Returns:
         None: there is nothing in it that could be looked for.
@@ -49,7 +52,7 @@ def _plain(text: str) -> str:
 
 
 def _searchable(parts: list[str]) -> list[str]:
-    return [part.strip() for part in parts if any(map(_is_spoken, part))]
+    return [" ".join(parted(part).split()) for part in parts if any(map(_is_spoken, part))]
 
 
 def _is_spoken(sign: str) -> bool:

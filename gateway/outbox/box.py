@@ -16,7 +16,7 @@ import structlog
 from gateway import telemetry
 from gateway.config import OutboxSettings, WebhookSettings
 from gateway.errors import StorageError
-from gateway.events import CallEnded, CallEvent, CallTranscript, Track, TranscriptFinal, TranscriptPartial
+from gateway.events import AssistCue, CallEnded, CallEvent, CallTranscript, Track, TranscriptFinal, TranscriptPartial
 from gateway.outbox import payload
 from gateway.outbox.database import NewEvent, StoredEvent, UnfinishedCall
 from gateway.outbox.endpoint import endpoints_of
@@ -172,7 +172,7 @@ class Outbox:
         return await self._store.events_of(call_id, after=after, limit=limit)
 
     async def _encode_durable(self, event: CallEvent, now: float) -> tuple[str, bytes]:
-        if self._mask is not None and isinstance(event, TranscriptFinal):
+        if self._mask is not None and isinstance(event, TranscriptFinal | AssistCue):
             await self._mask.catch_up(event, self._store)
         elif self._mask is not None and isinstance(event, CallTranscript | CallEnded):  # long ones
             return await asyncio.to_thread(self._encode, event, now)

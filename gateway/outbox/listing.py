@@ -56,6 +56,7 @@ class Listing:
             "endpoint": key,
             "receiver": self.receiver(key),
             "state": state if key in self._configured else f"{state}, not configured",
+            "enabled": view.disabled_at is None,
             "since": _time(view.disabled_at),
             "reason": view.reason,
             "pending": view.pending,

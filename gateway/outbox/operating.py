@@ -6,6 +6,7 @@ What is under way at that moment ends by itself: an event that is dropped then m
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,11 +15,19 @@ import msgspec
 from gateway.outbox.database import DeliveryState, promote
 
 _CALLS_PER_STEP = 100
+_PAUSE_S = 0.03
+"""After a step: who waits for SQLite's lock looks only every few milliseconds, and calls wait for the gateway."""
 _COLUMNS = (
     "e.id, e.type, e.call_id, e.sequence, e.created_at, d.endpoint, d.state, d.attempts, d.last_outcome, d.last_status,"
     " d.last_attempt_at, d.due_at, d.lease_until, p.disabled_at IS NOT NULL"
 )
-_TABLES = "events e JOIN deliveries d ON d.position = e.position LEFT JOIN endpoints p ON p.key = d.endpoint"
+_INDEXES = {
+    # By itself SQLite reads the deliveries in the order that is asked for, past all that were ever made.
+    DeliveryState.PENDING: "INDEXED BY deliveries_pending",
+    DeliveryState.DEAD: "INDEXED BY deliveries_given_up",
+    DeliveryState.DROPPED: "INDEXED BY deliveries_given_up",
+    DeliveryState.DELIVERED: "",
+}
 
 
 class DeliveryView(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,22 +83,32 @@ def select_deliveries(
     event_id: str | None = None,
     limit: int = -1,
 ) -> list[DeliveryView]:
-    """Deliveries in the order of their events, the oldest first; `limit` -1 is no limit."""
+    """
+    Deliveries in the order of their events, the oldest first; `limit` -1 is no limit.
+
+    What has been delivered is not read unless it is asked for: an outbox that somebody watches is listed all the time.
+    """
+    if not states:
+        return []
+    found = " UNION ALL ".join(map(_select_in, dict.fromkeys(states)))
     rows = db.execute(
-        f"SELECT {_COLUMNS} FROM {_TABLES}"  # noqa: S608 - constants of this module
-        " WHERE d.state IN (SELECT value FROM json_each(:states)) AND (:endpoint IS NULL OR d.endpoint = :endpoint)"
-        " AND (:call IS NULL OR e.call_id = :call) AND (:event IS NULL OR e.id = :event)"
-        " ORDER BY d.position, d.endpoint LIMIT :limit",
-        {
-            "states": msgspec.json.encode(states).decode(),
-            "endpoint": endpoint,
-            "call": call_id,
-            "event": event_id,
-            "limit": limit,
-        },
+        f"SELECT {_COLUMNS} FROM ({found}) f"  # noqa: S608 - constants of this module
+        " CROSS JOIN deliveries d ON d.position = f.position AND d.endpoint = f.endpoint"
+        " CROSS JOIN events e ON e.position = d.position LEFT JOIN endpoints p ON p.key = d.endpoint"
+        " ORDER BY f.position, f.endpoint LIMIT :limit",
+        {"endpoint": endpoint, "call": call_id, "event": event_id, "limit": limit},
     )
     names = DeliveryView.__struct_fields__
     return [msgspec.convert(dict(zip(names, row, strict=True)), DeliveryView, strict=False) for row in rows]
+
+
+def _select_in(state: DeliveryState) -> str:
+    return (
+        f"SELECT * FROM (SELECT position, endpoint FROM deliveries {_INDEXES[state]} WHERE state = '{state}'"  # noqa: S608
+        " AND (:endpoint IS NULL OR endpoint = :endpoint) AND (:call IS NULL OR call_id = :call)"
+        " AND (:event IS NULL OR position = (SELECT position FROM events WHERE id = :event))"
+        " ORDER BY position, endpoint LIMIT :limit)"
+    )
 
 
 def select_body(db: sqlite3.Connection, event_id: str) -> bytes | None:
@@ -99,7 +118,7 @@ def select_body(db: sqlite3.Connection, event_id: str) -> bytes | None:
 
 
 def select_endpoints(db: sqlite3.Connection) -> list[EndpointView]:
-    """All endpoints that the store knows, by key. Reads every delivery."""
+    """All endpoints that the store knows, by key. Reads every delivery that has not been made, and no other."""
     rows = db.execute(
         "SELECT k.key, p.origin, p.disabled_at, p.reason,"
         " (SELECT count(*) FROM deliveries d WHERE d.endpoint = k.key AND d.state = 'pending'),"
@@ -107,7 +126,8 @@ def select_endpoints(db: sqlite3.Connection) -> list[EndpointView]:
         " (SELECT count(*) FROM deliveries d WHERE d.endpoint = k.key AND d.state = 'dropped'),"
         " (SELECT created_at FROM events WHERE position ="
         "   (SELECT min(d.position) FROM deliveries d WHERE d.endpoint = k.key AND d.due_at IS NOT NULL))"
-        " FROM (SELECT key FROM endpoints UNION SELECT endpoint FROM deliveries) k"
+        " FROM (SELECT key FROM endpoints UNION SELECT endpoint FROM deliveries WHERE state = 'pending'"
+        "   UNION SELECT endpoint FROM deliveries WHERE state = 'dead' OR state = 'dropped') k"
         " LEFT JOIN endpoints p ON p.key = k.key ORDER BY k.key"
     )
     names = EndpointView.__struct_fields__
@@ -136,7 +156,11 @@ def retry(db: sqlite3.Connection, event_id: str, endpoint: str | None, now: floa
 
 
 def retry_all_dead(db: sqlite3.Connection, endpoint: str | None, now: float) -> int:
-    """Make every delivery pending again that was dead before `now`; returns how many. A call's in one transaction."""
+    """
+    Make every delivery pending again that was dead before `now`; returns how many. Blocks.
+
+    A call's are in one transaction; between two transactions a gateway that writes to the same file has its turn.
+    """
     total = 0
     while True:
         with transaction(db):
@@ -154,8 +178,9 @@ def retry_all_dead(db: sqlite3.Connection, endpoint: str | None, now: float) -> 
                 positions = [position for (position,) in rows]
                 _revive(db, positions, key, call_id, now)
                 total += len(positions)
-        if not calls:
+        if len(calls) < _CALLS_PER_STEP:
             return total
+        time.sleep(_PAUSE_S)  # noqa: TID251 - never on an event loop
 
 
 def drop(db: sqlite3.Connection, event_id: str, endpoint: str | None, now: float) -> list[Changed]:

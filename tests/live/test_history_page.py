@@ -1,13 +1,21 @@
 """The list of calls and the search over what was said, in a real browser."""
 
 import asyncio
+import dataclasses
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from gateway.server import Gateway
 from tests.support.console import browser, gateway, open_page
+from tests.support.cut_line import CutLine
 from tests.support.kept_calls import keep_call, until_call
+from tests.support.live_stage import until_live
 from tests.support.whole_gateway import phone
 
 PHONE = {"width": 360, "height": 740}
@@ -89,6 +97,97 @@ async def test_a_call_that_begins_is_listed_at_once(tmp_path: Path) -> None:
             await expect(page.locator("tbody tr")).to_contain_text("live")
             await caller.stop()
             await expect(page.locator("tbody tr")).to_contain_text("completed")
+
+
+def listed(number: int) -> dict[str, Any]:
+    """A call as the list has it."""
+    at = f"2026-11-20T{number // 60:02}:{number % 60:02}:00.000Z"
+    return {
+        "id": f"call_{number}",
+        "platform": "twilio",
+        "platform_call_id": f"CA{number}",
+        "from": None,
+        "to": None,
+        "metadata": {},
+        "started_at": at,
+        "ended_at": at,
+        "duration_s": 1,
+        "outcome": "completed",
+        "reason": "stop",
+        "complete": True,
+        "tracks": ["inbound"],
+        "finals": 0,
+        "has_recording": False,
+    }
+
+
+@asynccontextmanager
+async def long_list(chromium: Browser, served: Gateway, kept: list[dict[str, Any]]) -> AsyncIterator[Page]:
+    """The page, which is told that there are these calls, the newest first."""
+
+    async def answer(route: Route) -> None:
+        query = parse_qs(urlsplit(route.request.url).query)
+        begin = int(query.get("before", ["0"])[0])
+        end = begin + int(query["limit"][0])
+        await route.fulfill(json={"calls": kept[begin:end], "next": str(end) if end < len(kept) else None})
+
+    async with open_page(chromium, served, "/settings") as page:
+        await page.route(re.compile(r"/api/calls\?"), answer)
+        await page.get_by_role("link", name="Calls").click()
+        await expect(page.locator("tbody tr")).to_have_count(50)
+        await until_live(page)
+        yield page
+
+
+async def test_a_list_that_is_left_open_does_not_grow_with_each_call(tmp_path: Path) -> None:
+    kept = [listed(number) for number in range(300, 0, -1)]
+    async with gateway(tmp_path) as served, browser() as chromium, long_list(chromium, served, kept) as page:
+        await page.get_by_role("button", name="More calls").click()
+        await expect(page.locator("tbody tr")).to_have_count(100)
+        kept.insert(0, listed(301))
+        async with phone(served.stream_url) as caller:
+            await caller.start("inbound")
+            await expect(page.locator("tbody a").first).to_have_attribute("href", "/calls/call_301")
+        await expect(page.locator("tbody tr")).to_have_count(100)
+        await expect(page.locator("tbody a").last).to_have_attribute("href", "/calls/call_202")
+
+
+async def test_whoever_reads_a_long_list_is_told_of_new_calls_and_left_in_peace(tmp_path: Path) -> None:
+    kept = [listed(number) for number in range(300, 0, -1)]
+    async with gateway(tmp_path) as served, browser() as chromium, long_list(chromium, served, kept) as page:
+        for count in (100, 150, 200, 250):
+            await page.get_by_role("button", name="More calls").click()
+            await expect(page.locator("tbody tr")).to_have_count(count)
+        kept.insert(0, listed(301))
+        async with phone(served.stream_url) as caller:
+            await caller.start("inbound")
+            newest = page.get_by_role("button", name="Show the newest")
+            await expect(newest).to_be_visible()
+        await expect(page.locator("tbody tr")).to_have_count(250)
+        await newest.click()
+        await expect(page.locator("tbody a").first).to_have_attribute("href", "/calls/call_301")
+        await expect(page.locator("tbody tr")).to_have_count(50)
+
+
+async def test_a_call_that_began_behind_a_broken_line_is_listed(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, CutLine(served.port) as road, browser() as chromium:
+        behind = dataclasses.replace(served, port=road.port)
+        async with open_page(chromium, behind, "/calls") as page:
+            await until_live(page)
+            road.cut()
+            await expect(page.get_by_text("Reconnecting since")).to_be_visible()
+            await keep_call(served, seconds=0)
+            road.mend()
+            await expect(page.locator("tbody tr")).to_have_count(1)
+
+
+async def test_a_search_of_which_older_calls_are_still_missing_says_so(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium, open_page(chromium, served, "/calls") as page:
+        await page.route("**/api/search**", lambda route: route.fulfill(json={"hits": [], "complete": False}))
+        await page.get_by_label("Search what was said").fill("refund")
+        await expect(page.locator("main").get_by_role("status")).to_have_text(
+            "Nobody said “refund”. Older calls are still being read: search again in a while."
+        )
 
 
 async def test_the_search_marks_what_was_said(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.errors import CapacityError, StorageError
@@ -116,5 +117,5 @@ async def test_whoever_comes_when_too_many_wait_is_told_so(house: House, monkeyp
 
 async def test_a_client_is_told_when_the_history_is_busy(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MOST_WAITING", 0)
-    status, body = await house.get_json("/api/calls")
-    assert (status, body["error"]) == (503, "history_busy")
+    status, headers, body = await house.get("/api/calls")
+    assert (status, msgspec.json.decode(body)["error"], headers["Retry-After"]) == (503, "history_busy", "5")

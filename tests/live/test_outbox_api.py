@@ -10,7 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
+from gateway.live import outbox_view
 from gateway.live.access import Access
 from gateway.live.outbox_view import OutboxView
 from gateway.outbox import schema
@@ -60,8 +62,8 @@ async def served(folder: Path) -> AsyncIterator[Ask]:
         await runner.cleanup()
 
 
-async def stored(folder: Path, *states: DeliveryState) -> list[str]:
-    """A call's events that have ended like this; their ids."""
+async def stored(folder: Path, *states: DeliveryState, gone: bool = False) -> list[str]:
+    """A call's events that have ended like this; their ids. `gone`: the receiver answered 410 to the last one."""
     async with Store(folder) as store:
         await store.register({KEY: ENDPOINT.origin})
         events = [event("call_1", sequence, endpoints=(KEY,)) for sequence, _ in enumerate(states, start=1)]
@@ -79,6 +81,19 @@ async def stored(folder: Path, *states: DeliveryState) -> list[str]:
                 misconfigured=0,
                 at=NOW,
                 disables=None,
+            )
+            await store.record(due.deliveries[0], verdict)
+        if gone:
+            due = await store.lease_due(KEY, now=NOW, lease_s=60, limit=1, in_flight=())
+            verdict = Verdict(
+                state=PENDING,
+                due_at=NOW,
+                attempts=0,
+                outcome="gone",
+                status=410,
+                misconfigured=0,
+                at=NOW,
+                disables="gone",
             )
             await store.record(due.deliveries[0], verdict)
     return [each.id for each in events]
@@ -157,6 +172,57 @@ async def test_all_that_is_dead_is_tried_again_at_once(tmp_path: Path) -> None:
     assert len(shown["deliveries"]) == 2
 
 
+async def test_it_shows_which_receivers_are_switched_off_since_when_and_why(tmp_path: Path) -> None:
+    await stored(tmp_path, PENDING, gone=True)
+    async with served(tmp_path) as ask:
+        _, shown = await ask("GET", "/api/outbox")
+    (endpoint,) = shown["endpoints"]
+    assert {name: endpoint[name] for name in ("enabled", "reason", "since", "pending")} == {
+        "enabled": False,
+        "reason": "gone",
+        "since": "1970-01-01T00:16:40Z",
+        "pending": 1,
+    }
+
+
+async def test_a_receiver_is_enabled_once(tmp_path: Path) -> None:
+    await stored(tmp_path, PENDING, gone=True)
+    with capture_logs() as logs:
+        async with served(tmp_path) as ask:
+            answers = [await ask("POST", "/api/outbox/enable", {"endpoint": KEY}) for _ in range(2)]
+            _, shown = await ask("GET", "/api/outbox")
+    assert answers == [(200, {"changed": True}), (200, {"changed": False})]
+    assert [shown["endpoints"][0][name] for name in ("enabled", "reason", "since", "pending")] == [True, None, None, 1]
+    assert [(line["event"], line["action"], line["endpoint_key"]) for line in logs] == [
+        ("outbox_changed", "enable", KEY)
+    ]
+
+
+@pytest.mark.parametrize("path", ["enable", "retry-dead"])
+async def test_an_unknown_receiver_is_not_found(tmp_path: Path, path: str) -> None:
+    await stored(tmp_path, DEAD)
+    async with served(tmp_path) as ask:
+        status, answer = await ask("POST", f"/api/outbox/{path}", {"endpoint": "somebody"})
+    assert (status, answer["error"]) == (404, "unknown_endpoint")
+
+
+@pytest.mark.parametrize("body", [{}, {"endpoint": None}, {"endpoint": KEY, "event": "evt"}])
+async def test_to_be_enabled_a_receiver_must_be_named(tmp_path: Path, body: object) -> None:
+    await stored(tmp_path, PENDING, gone=True)
+    async with served(tmp_path) as ask:
+        status, answer = await ask("POST", "/api/outbox/enable", body)
+        _, shown = await ask("GET", "/api/outbox")
+    assert (status, answer["error"], shown["endpoints"][0]["enabled"]) == (400, "bad_body", False)
+
+
+async def test_whoever_comes_when_too_many_wait_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_view, "MOST_WAITING", 0)
+    await stored(tmp_path)
+    async with served(tmp_path) as ask:
+        status, answer = await ask("GET", "/api/outbox")
+    assert (status, answer["error"]) == (503, "outbox_busy")
+
+
 async def test_what_has_arrived_is_left_alone(tmp_path: Path) -> None:
     (event_id,) = await stored(tmp_path, DELIVERED)
     async with served(tmp_path) as ask:
@@ -181,26 +247,35 @@ async def test_a_body_that_is_none_is_refused(tmp_path: Path, body: bytes) -> No
     assert (status, answer["error"]) == (400, "bad_body")
 
 
-async def test_a_form_of_another_site_changes_nothing(tmp_path: Path) -> None:
-    (event_id,) = await stored(tmp_path, DEAD)
+ORDERS = {
+    "retry": {"event": "evt_call_1_1"},
+    "drop": {"event": "evt_call_1_1"},
+    "retry-dead": {},
+    "enable": {"endpoint": KEY},
+}
+
+
+@pytest.mark.parametrize("path", list(ORDERS))
+async def test_a_form_of_another_site_changes_nothing(tmp_path: Path, path: str) -> None:
+    await stored(tmp_path, DEAD, PENDING, gone=True)
     async with served(tmp_path) as ask:
-        status, _ = await ask("POST", "/api/outbox/drop", {"event": event_id}, kind="text/plain")
-        _, shown = await ask("GET", "/api/outbox")
-    assert (status, shown["deliveries"][0]["state"]) == (415, "dead")
+        _, before = await ask("GET", "/api/outbox")
+        status, _ = await ask("POST", f"/api/outbox/{path}", ORDERS[path], kind="text/plain")
+        _, after = await ask("GET", "/api/outbox")
+    assert (status, after) == (415, before)
 
 
-@pytest.mark.parametrize("path", ["retry", "drop", "retry-dead"])
+@pytest.mark.parametrize("path", list(ORDERS))
 async def test_a_token_that_only_allows_to_look_changes_nothing(tmp_path: Path, path: str) -> None:
-    (event_id,) = await stored(tmp_path, DEAD)
+    await stored(tmp_path, DEAD, PENDING, gone=True)
     async with served(tmp_path) as ask:
-        status, _ = await ask("POST", f"/api/outbox/{path}", {"event": event_id}, token=READ_TOKEN)
-        _, shown = await ask("GET", "/api/outbox", token=READ_TOKEN)
-    assert (status, shown["deliveries"][0]["state"]) == (403, "dead")
+        _, before = await ask("GET", "/api/outbox", token=READ_TOKEN)
+        status, _ = await ask("POST", f"/api/outbox/{path}", ORDERS[path], token=READ_TOKEN)
+        _, after = await ask("GET", "/api/outbox", token=READ_TOKEN)
+    assert (status, after) == (403, before)
 
 
-@pytest.mark.parametrize(
-    ("method", "path"), [("GET", ""), ("POST", "/retry"), ("POST", "/drop"), ("POST", "/retry-dead")]
-)
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), *(("POST", f"/{each}") for each in ORDERS)])
 async def test_nobody_gets_in_without_a_token(tmp_path: Path, method: str, path: str) -> None:
     async with served(tmp_path) as ask:
         status, _ = await ask(method, f"/api/outbox{path}", {} if method == "POST" else None, token=None)

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from gateway.config import RedactionSettings
 from gateway.live import search, search_file
 from gateway.outbox.schema import FILE_NAME as STORE
 from tests.support.console import TOKEN, gateway
@@ -86,6 +87,47 @@ async def test_all_words_must_occur_whatever_their_case_and_accents(house: House
     assert bool(await found(house, typed)) is is_found
 
 
+CHINESE = "我想取消昨天的订单。谢谢。"
+JAPANESE = "すみません、キャンセルしたいです。"
+THAI = "ฉันต้องการยกเลิกคำสั่งซื้อ"
+KOREAN = "어제 주문을 취소하고 싶어요"
+HINDI = "नमस्ते, मुझे ऑर्डर रद्द करना है"
+
+
+@pytest.mark.parametrize(
+    ("text", "typed", "is_found"),
+    [
+        (CHINESE, "取消", True),
+        (CHINESE, "订单", True),
+        (CHINESE, "单", True),
+        (CHINESE, "单订", False),
+        (CHINESE, "订单 取消", True),
+        (CHINESE, '"订单取消"', False),
+        (CHINESE, "退款", False),
+        ("订单ABC-7已发货", "单abc", True),
+        (JAPANESE, "キャンセル", True),
+        (JAPANESE, "ｷｬﾝｾﾙ", True),
+        (JAPANESE, "きゃんせる", False),
+        (THAI, "ยกเลิก", True),
+        (THAI, "สั่งซื้อ", True),
+        (THAI, "ยกล", False),
+        ("กินข้าว", "กันข้าว", False),
+        (KOREAN, "취소", True),
+        (KOREAN, "주문 취소", True),
+        (HINDI, "ऑर्डर", True),
+        (HINDI, "नमस", True),
+        (HINDI, "मस्ते", False),
+        ("\uff21\uff22\uff23\uff11\uff12\uff13", "abc123", True),  # wide letters and digits
+        ("abc123", "\uff21\uff22\uff23\uff11", True),
+    ],
+)
+async def test_words_are_found_that_no_spaces_part_from_others(
+    house: House, text: str, typed: str, is_found: bool
+) -> None:
+    await house.publish(*short_call("call_1", text))
+    assert await found(house, typed) == ([text] if is_found else [])
+
+
 async def test_the_newest_come_first_also_of_calls_that_go_on(house: House) -> None:
     await house.publish(*short_call("call_1", "one refund"), started("call_2"), final("call_2", 2, "two refund"))
     assert await found(house, "refund") == ["two refund", "one refund"]
@@ -121,7 +163,15 @@ async def test_the_search_goes_on_where_it_was_after_a_start(tmp_path: Path) -> 
     assert logs == []
 
 
-@pytest.mark.parametrize("harm", ["missing", "garbage", "torn", "version"])
+FIRST_VERSION = """
+CREATE VIRTUAL TABLE finals USING fts5(text, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3');
+CREATE TABLE fed (position INTEGER NOT NULL, event_id TEXT NOT NULL);
+INSERT INTO fed VALUES (301, '');
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.mark.parametrize("harm", ["missing", "garbage", "torn", "version", "first version"])
 async def test_a_file_that_cannot_be_used_is_made_again(tmp_path: Path, harm: str) -> None:
     path = tmp_path / search_file.FILE_NAME
     async with history(tmp_path) as house:
@@ -134,9 +184,13 @@ async def test_a_file_that_cannot_be_used_is_made_again(tmp_path: Path, harm: st
             path.write_bytes(b"not a database" * 1000)
         case "torn":
             path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
-        case _:
+        case "version":
             with closing(sqlite3.connect(path)) as db:
                 db.execute("PRAGMA user_version = 99")
+        case _:
+            path.unlink()
+            with closing(sqlite3.connect(path)) as db:
+                db.executescript(FIRST_VERSION)
     async with history(tmp_path) as house, asyncio.TaskGroup() as tasks, asyncio.timeout(DEADLINE_S):
         running = tasks.create_task(house.search.run())
         while (await house.get_json("/api/search?q=refund"))[1].get("complete") is not True:
@@ -156,6 +210,36 @@ async def test_the_file_of_another_store_is_made_again(tmp_path: Path) -> None:
             assert await found(house, "apples") == ["four apples", "three apples", "two apples"]
             assert await found(house, "refund") == []
     assert [(line["event"], line["reason"]) for line in logs] == [("search_index_made_again", "other_store")]
+
+
+MASKED = RedactionSettings(feed=True)
+
+
+def holding(folder: Path, text: bytes) -> list[str]:
+    """Which of the search's files hold it."""
+    return [path.name for path in folder.glob(f"{search_file.FILE_NAME}*") if text in path.read_bytes()]
+
+
+async def test_what_viewers_may_not_see_any_more_is_not_found_either(tmp_path: Path) -> None:
+    async with history(tmp_path) as house:
+        await house.publish(*short_call("call_1", "my card is 4111 1111 1111 1111 okay"))
+        assert len(await found(house, "411")) == 1
+    with capture_logs() as logs:
+        async with history(tmp_path, MASKED) as house:
+            assert await found(house, "411") == []
+            assert await found(house, "okay") == ["my card is [card] okay"]
+    assert [(line["event"], line["reason"]) for line in logs] == [("search_index_made_again", "redaction")]
+    assert holding(tmp_path, b"4111") == []
+
+
+async def test_as_long_as_the_same_is_masked_the_file_stays(tmp_path: Path) -> None:
+    async with history(tmp_path, MASKED) as house:
+        await house.publish(*short_call("call_1", "one refund"))
+        await house.search.catch_up()
+    with capture_logs() as logs:
+        async with history(tmp_path, MASKED.model_copy(update={"recording": True})) as house:
+            assert await found(house, "refund") == ["one refund"]
+    assert logs == []
 
 
 async def test_a_file_that_cannot_be_used_is_tried_again_until_it_can(

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway import cli
+from gateway.commands import running
 from gateway.outbox import Outbox
 from gateway.outbox.client import Attempt
 from gateway.outbox.database import Due
@@ -211,7 +211,7 @@ def test_a_thread_gets_the_interpreter_from_a_busy_loop_within_a_millisecond(mon
         return 0
 
     with pytest.raises(SystemExit):
-        cli._run(main())
+        running.run(main())
 
     assert len(told) == 1
     assert 0 < told[0] < 0.001

@@ -258,3 +258,44 @@ async def test_deliveries_are_found_by_state_endpoint_and_call(store: Store, des
     assert found(endpoint="another") == []
     assert found(event_id="evt_a_2") == ["evt_a_2"]
     assert [each.event_id for each in operating.select_deliveries(desk, states=[DEAD])] == ["evt_a_1"]
+
+
+async def test_what_was_delivered_is_not_read_to_list_what_was_not(store: Store, desk: sqlite3.Connection) -> None:
+    await ended(store, DELIVERED, DEAD, PENDING)
+    asked: list[str] = []
+    desk.set_trace_callback(asked.append)
+    views = operating.select_deliveries(desk, states=[PENDING, DEAD, DROPPED], limit=10)
+    operating.select_endpoints(desk)
+    desk.set_trace_callback(None)
+    steps = [row[3] for sql in asked for row in desk.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    read_whole = [step for step in steps if step.startswith(("SCAN d", "SCAN e"))]
+    assert [view.event_id for view in views] == ["evt_call_1_2", "evt_call_1_3"]
+    assert [step for step in read_whole if " INDEX deliveries_" not in step and step != "SCAN endpoints"] == []
+
+
+async def test_a_state_that_is_named_twice_counts_once(store: Store, desk: sqlite3.Connection) -> None:
+    await ended(store, DEAD)
+
+    assert len(operating.select_deliveries(desk, states=[DEAD, DEAD])) == 1
+    assert operating.select_deliveries(desk, states=[]) == []
+
+
+async def test_the_gateway_writes_between_the_steps_of_a_long_retry(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.outbox.operating._CALLS_PER_STEP", 1)
+    for number in range(30):
+        await ended(store, DEAD, call_id=f"call_{number}")
+    begun = threading.Event()
+
+    def retry() -> int:
+        with closing(open_beside(tmp_path)) as db:
+            db.set_trace_callback(lambda _sql: begun.set())
+            return operating.retry_all_dead(db, None, LATER)
+
+    async with asyncio.TaskGroup() as tasks:
+        retried = tasks.create_task(asyncio.to_thread(retry))
+        assert await asyncio.to_thread(begun.wait, 10.0)
+        await store.append(event("call_new"))
+        assert not retried.done()
+    assert retried.result() == 30

@@ -5,7 +5,7 @@ Finished and running calls in a real store, and the routes of the history over a
         await house.publish(*whole_call("call_1"))
         status, body = await house.get_json("/api/calls")
 
-The search is filled when a test says so: `await house.search.catch_up()`.
+The search is filled when a test says so: `await house.search.catch_up()`. With `redaction` viewers do not see all.
 """
 
 import math
@@ -14,6 +14,7 @@ import wave
 from array import array
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from gateway.config import RedactionSettings
 from gateway.events import (
     CallDtmf,
     CallEnded,
@@ -43,9 +45,11 @@ from gateway.events import (
 from gateway.live.access import Access
 from gateway.live.history import History
 from gateway.live.reading import StoreReader
+from gateway.live.redacted import mask_key, show_masked
 from gateway.live.search import Search
 from gateway.outbox import Outbox, StoredEvent
 from gateway.outbox.schema import FILE_NAME
+from gateway.redaction import Redaction
 
 TOKEN = "a-token-for-the-history"
 RATE_HZ = 8000
@@ -218,13 +222,16 @@ class House:
 
 
 @asynccontextmanager
-async def history(folder: Path) -> AsyncIterator[House]:
+async def history(folder: Path, redaction: RedactionSettings | None = None) -> AsyncIterator[House]:
     """The history of the store in a folder, on loopback."""
     clock = Clock()
+    redaction = redaction or RedactionSettings()
+    mask = Redaction(redaction).viewers
+    show = partial(show_masked, mask=mask) if mask is not None else None
     async with (
         Outbox(folder, clock=clock) as outbox,
-        StoreReader(folder) as reader,
-        Search(folder, reader) as search,
+        StoreReader(folder, prepare=show) as reader,
+        Search(folder, reader, mask_key(redaction)) as search,
     ):
         outbox.add_listener(search.note)
         app = web.Application()
