@@ -10,7 +10,6 @@ from aiohttp import web
 from gateway.admission import Calls
 from gateway.config import Settings
 from gateway.dialects.twilio import TwilioDialect
-from gateway.errors import CapacityError
 from gateway.live.access import Access
 from gateway.rooms import Rooms
 from gateway.stream_route import StreamRoute
@@ -31,24 +30,20 @@ class BrowserPhone:
     """
 
     def __init__(self, settings: Settings, calls: Calls, rooms: Rooms, access: Access) -> None:
-        self._route = StreamRoute(settings.limits, calls, rooms)
-        self._calls = calls
+        self._route = StreamRoute(TwilioDialect.name, settings.limits, calls, rooms)
         self._access = access
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_post(PHONE_PATH, self.phone)
-        app.router.add_get(STREAM_PATH, self.stream)
+        app.router.add_get(STREAM_PATH, self.stream, allow_head=False)
 
     async def phone(self, request: web.Request) -> web.Response:
         """Where to call, or why not: of a WebSocket that is refused, a page does not get to know the reason."""
         self._access.require(request, writes=True)
-        try:
-            with self._calls.place():
-                return web.json_response({"url": STREAM_PATH})
-        except CapacityError as error:
-            return web.json_response({"error": error.code, "message": str(error)}, status=503)
+        with self._route.place():
+            return web.json_response({"url": STREAM_PATH})
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """A call."""
         self._access.require(request, writes=True)
-        return await self._route.run(request, TwilioDialect.name, TwilioDialect)
+        return await self._route.run(request, TwilioDialect)

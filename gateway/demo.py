@@ -32,6 +32,7 @@ async def run(*, speed: float, keep: bool) -> int:
                 flags={
                     "port": 0,
                     "data_dir": data_dir,
+                    "recording": {"enabled": keep},  # so that the console can play it
                     "twilio": {"auth_token": auth_token},
                     "webhook": {
                         "url": webhook_url,

@@ -1,7 +1,8 @@
 """What every route of a media stream does: a place for the call, the upgrade, the call from there to its end."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 from aiohttp import web
@@ -12,6 +13,7 @@ from gateway.call import Call
 from gateway.config import LimitSettings
 from gateway.dialects.base import Dialect
 from gateway.errors import CapacityError
+from gateway.live.access import refusal
 from gateway.media_socket import MediaSocket
 from gateway.rooms import Rooms
 
@@ -27,27 +29,46 @@ class StreamRoute:
     Runs calls over WebSockets.
 
     Args:
+        name: of the dialect, for logs and metrics.
         limits: of messages.
         calls: the registry.
         rooms: behind each call.
     """
 
-    def __init__(self, limits: LimitSettings, calls: Calls, rooms: Rooms) -> None:
+    def __init__(self, name: str, limits: LimitSettings, calls: Calls, rooms: Rooms) -> None:
+        self._name = name
         self._limits = limits
         self._calls = calls
         self._rooms = rooms
 
-    async def run(self, request: web.Request, name: str, dialect: Callable[[], Dialect]) -> web.StreamResponse:
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """
+        Hold a call's place.
+
+        Raises:
+            web.HTTPServiceUnavailable: a call too many, or draining.
+        """
+        try:
+            with self._calls.place():
+                yield
+        except CapacityError as error:
+            telemetry.CALLS_REFUSED.labels(self._name, error.code).inc()
+            log.warning("call_refused", dialect=self._name, code=error.code)
+            raise refusal(
+                web.HTTPServiceUnavailable, error.code, str(error), headers={"Retry-After": str(RETRY_AFTER_S)}
+            ) from None
+
+    async def run(self, request: web.Request, make_dialect: Callable[[], Dialect]) -> web.StreamResponse:
         """
         One call, from the upgrade to its end.
 
         Args:
-            name: of the dialect, for logs and metrics.
-            dialect: makes it, once there is a place for the call; may refuse the request.
+            make_dialect: called once there is a place for the call; may refuse the request.
 
         Raises:
             web.HTTPBadRequest: the request is no upgrade.
-            web.HTTPServiceUnavailable: a call too many, or draining.
+            web.HTTPServiceUnavailable: as `place`.
         """
         socket = MediaSocket(
             self._rooms.ticker,
@@ -57,15 +78,10 @@ class StreamRoute:
         if not socket.can_prepare(request):
             # Tunnels and proxies that do not know WebSockets take away what makes a request an upgrade.
             log.warning("stream_not_upgraded", headers=[each for each in _UPGRADE if each not in request.headers])
-            raise web.HTTPBadRequest(text="not a WebSocket upgrade")
-        try:
-            with self._calls.place():
-                spoken = dialect()
-                await socket.prepare(request)
-                call = Call(call_id=f"call_{uuid.uuid4().hex}", dialect=spoken, socket=socket, rooms=self._rooms)
-                await self._calls.run(call)
-                return socket
-        except CapacityError as error:
-            telemetry.CALLS_REFUSED.labels(name, error.code).inc()
-            log.warning("call_refused", dialect=name, code=error.code)
-            raise web.HTTPServiceUnavailable(text=str(error), headers={"Retry-After": str(RETRY_AFTER_S)}) from None
+            raise refusal(web.HTTPBadRequest, "no_upgrade", "not a WebSocket upgrade")
+        with self.place():
+            dialect = make_dialect()
+            await socket.prepare(request)
+            call = Call(call_id=f"call_{uuid.uuid4().hex}", dialect=dialect, socket=socket, rooms=self._rooms)
+            await self._calls.run(call)
+        return socket

@@ -50,7 +50,7 @@ class TwilioRoutes:
         self, settings: Settings, calls: Calls, rooms: Rooms, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._settings = settings
-        self._route = StreamRoute(settings.limits, calls, rooms)
+        self._route = StreamRoute(TwilioDialect.name, settings.limits, calls, rooms)
         self._clock = clock
         token = settings.twilio.auth_token
         key = secrets.token_bytes(KEY_BYTES) if token is None else derived_key(token.get_secret_value())
@@ -111,7 +111,7 @@ class TwilioRoutes:
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """A media stream: one call from upgrade to end."""
         self._verify(request, (), websocket=True)
-        return await self._route.run(request, TwilioDialect.name, lambda: self._dialect(request))
+        return await self._route.run(request, lambda: self._dialect(request))
 
     def _dialect(self, request: web.Request) -> TwilioDialect:
         """For one stream, whose token is used up by that; see `_redeem` for what it raises."""

@@ -347,7 +347,7 @@ def test_everything_measured_is_in_the_json() -> None:
     assert (told["machine"], told["starts"]) == ("m", [{"ready_s": 0.5, "help_s": 0.25}])
     assert (load["scenario"]["calls"], load["server"]) == (4, PRODUCT)
     assert load["runs"][0]["figures"]["cpu"] == 2.0
-    assert load["runs"][1] == {"figures": None, "faults": ["it broke"]}
+    assert load["runs"][1] == {"figures": None, "faults": ["it broke"], "growth": []}
 
 
 def test_arguments_without_a_commands_name_are_for_the_calls() -> None:
@@ -418,5 +418,6 @@ def test_a_witness_notes_each_final_once_however_the_stream_is_cut(piece_bytes: 
     assert list(shown.finals) == ["1", "2"]
 
 
-def test_finals_that_no_viewer_was_shown_are_counted() -> None:
-    assert shown_s({"a": 1.0, "b": 2.0, "c": 9.0}, {"a": 1.5, "c": 9.1}, 0.0, 5.0) == ([0.5], 1)
+def test_finals_that_no_viewer_was_shown_are_counted_from_the_begin_of_the_window_on() -> None:
+    said = {"before": 0.5, "a": 1.0, "b": 2.0, "c": 9.0}
+    assert shown_s(said, {"a": 1.5, "c": 9.1}, 1.0, 5.0) == ([0.5], 1)

@@ -12,8 +12,8 @@ import click
 import pytest
 from aiohttp import web
 
-from gateway.cli import deliveries as group
 from gateway.cli import main
+from gateway.commands.deliveries import deliveries as group
 from gateway.outbox import Outbox
 from gateway.outbox.database import DeliveryState, Verdict
 from gateway.outbox.endpoint import Endpoint

@@ -245,8 +245,28 @@ async def test_a_bug_in_a_route_tells_the_client_nothing(tmp_path: Path, monkeyp
     monkeypatch.setattr("gateway.telemetry.metrics_page", broken)
     with capture_logs() as logs:
         async with PulseServer() as vendor, gateway(tmp_path, vendor) as served:
-            assert await get(f"{served.url}/metrics") == (500, '{"error": "internal error"}')
+            status, answer = await get(f"{served.url}/metrics")
+    assert (status, json.loads(answer)["error"], "secret" in answer) == (500, "internal_error", False)
     assert [entry["route"] for entry in logs if entry["event"] == "request_failed"] == ["/metrics"]
+
+
+async def test_a_bug_in_a_chore_ends_no_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_failed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def broken(*_: object) -> int:
+        loop.call_soon_threadsafe(has_failed.set)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("gateway.post_call._prune", broken)
+    with capture_logs() as logs:
+        async with PulseServer() as vendor, gateway(tmp_path, vendor) as served, phone(served.stream_url) as caller:
+            await caller.start()
+            await has_failed.wait()
+            await caller.media(50)
+            await caller.stop()
+            assert await caller.closed() == 1000
+    assert [entry["task"] for entry in logs if entry["event"] == "background_failed"] == ["recordings-prune"]
 
 
 # ── what keeps it from starting ──────────────────────────────────────────────────────────────────────────────────
@@ -375,5 +395,7 @@ def _set_largest_file(pid: int, size_bytes: int) -> None:
 )
 async def test_the_consoles_address_is_one_that_a_browser_here_can_open(tmp_path: Path, host: str, shown: str) -> None:
     async with PulseServer() as vendor, serving(settings(tmp_path, stt=heard_by(vendor))) as served:
-        moved = dataclasses.replace(served, host=host, port=8080, api_token="made")
-    assert moved.console_url == f"http://{shown}:8080/?token=made"
+        moved = dataclasses.replace(served, host=host, port=8080, api_token="made & kept")
+    assert moved.console_url == f"http://{shown}:8080/?token=made%20%26%20kept"
+    assert moved.stream_url == f"ws://{shown}:8080/twilio/stream"
+    assert "made" not in repr(moved)

@@ -79,7 +79,8 @@ def test_help_loads_no_part_of_the_gateway_but_the_command_line() -> None:
     loaded = loaded_by(code, "--help")
 
     assert loaded & NOT_FOR_HELP == set()
-    assert {name for name in loaded if name.startswith("gateway")} == {"gateway", "gateway.cli", "gateway.errors"}
+    ours = {name for name in loaded if name.startswith("gateway") and not name.startswith("gateway.commands")}
+    assert ours == {"gateway", "gateway.cli", "gateway.errors"}
 
 
 def test_no_part_of_the_product_needs_a_library_that_only_tests_have() -> None:
@@ -98,6 +99,7 @@ def test_no_part_of_the_product_needs_a_library_that_only_tests_have() -> None:
 UP_TO_THE_LOOP = """
 import gc, json, sys
 from gateway import cli
+from gateway.commands import serve
 
 def run(coroutine):
     coroutine.close()
@@ -105,7 +107,7 @@ def run(coroutine):
     modules = [vars(sys.modules[name]) for name in ("gateway.server", "aiohttp.web", "pydantic", "structlog")]
     print(json.dumps([gc.isenabled(), sum(any(each is one for one in looked_at) for each in modules)]))
 
-cli._run = run
+serve.run = run
 cli.cli(["serve"], standalone_mode=False)
 """
 

@@ -70,7 +70,7 @@ class Bench:
         began = time.monotonic()
         say(f"{scenario.name}, {server}, run {number + 1} …")
         try:
-            async with asyncio.timeout(scenario.seconds + scenario.dialling_s + scenario.settle_s + _RUN_S):
+            async with asyncio.timeout(scenario.total_s + scenario.dialling_s + scenario.settle_s + _RUN_S):
                 run = await self._measuring(scenario, server)
         except TimeoutError:
             run = Run(None, ("the run did not come to its end in time",))
@@ -184,7 +184,10 @@ def command(
         "settings": " ".join(changes),
     }
     title = ", ".join(filter(None, (head["date"], head["machine"], head["settings"])))
-    parts = (report.table(bench.results), report.comparisons(bench.results), report.starts_table(bench.starts))
+    parts = (
+        *(make(bench.results) for make in (report.table, report.growth_table, report.comparisons)),
+        report.starts_table(bench.starts),
+    )
     text = "\n\n".join((f"{title}; {runs} runs", *(part for part in parts if part.count("\n") > 1)))
     print(text)
     if json_file is not None:

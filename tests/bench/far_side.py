@@ -1,7 +1,7 @@
 """
 Everything behind the server that is measured, as one program: the speech service and the webhook receiver.
 
-    python -m tests.bench.far_side --audio mulaw-8000 --results FILE [--finals-every 2] [--ignore-message 7]
+    python -m tests.bench.far_side --audio mulaw-8000 --results FILE [--finals-every 2] [--ignore-message 7] [--chunks]
 
 Prints its ports as one line of JSON, serves until its standard input ends, and then writes what came to the file.
 """
@@ -48,6 +48,7 @@ def _summary(heard: Heard, received: Received) -> Behind:
             sessions=ear.sessions,
             messages=ear.messages,
             pulses=[(each.frame, each.code, each.at, each.until_frame) for each in ear.detector.found],
+            chunks=list(zip(ear.chunks[::2], ear.chunks[1::2], strict=True)),
         )
         for name, ear in heard.ears.items()
     }
@@ -67,6 +68,8 @@ if __name__ == "__main__":
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--finals-every", type=float, default=0.0, help="seconds between finals of one track; 0: none")
     parser.add_argument("--ignore-message", type=int, default=0, help="one message of audio that is not heard")
+    parser.add_argument("--chunks", action="store_true", help="note each message of audio")
     arguments = parser.parse_args()
-    what = Orders(AudioFormat.parse(arguments.audio), arguments.finals_every, arguments.ignore_message)
+    form = AudioFormat.parse(arguments.audio)
+    what = Orders(form, arguments.finals_every, arguments.ignore_message, notes_chunks=arguments.chunks)
     arguments.results.write_bytes(msgspec.json.encode(uvloop.run(serve(what))))

@@ -10,7 +10,7 @@ from tests.bench.pulses import FRAME_S
 
 CHUNK_FRAMES = 5
 """100 ms: what the gateway's default `chunk_ms` and the sketch send at once."""
-_WHOLE_FRAMES = 0.25
+WHOLE_FRAMES = 0.25
 """So much of a frame may be missing at the end of a track: a resampler's filter is shorter."""
 
 
@@ -91,8 +91,8 @@ def match(sent: Sent, behind: Behind, begins: float, ends: float) -> Match:
         if heard.sessions != 1:
             faults.append(f"track {name} came over {heard.sessions} sessions")
         missing = track.frames - heard.frames
-        lost += max(0, math.ceil(missing - _WHOLE_FRAMES))
-        extra += max(0, math.ceil(-missing - _WHOLE_FRAMES))
+        lost += max(0, math.ceil(missing - WHOLE_FRAMES))
+        extra += max(0, math.ceil(-missing - WHOLE_FRAMES))
         found = {(frame, code): (at, until) for frame, code, at, until in heard.pulses}
         for frame, code, at in track.pulses:
             if (arrival := found.get((frame, code))) is None:
@@ -117,9 +117,9 @@ def finals_s(behind: Behind, begins: float, ends: float) -> tuple[list[float], i
 def shown_s(
     said: Mapping[str, float], shown: Mapping[str, float], begins: float, ends: float
 ) -> tuple[list[float], int]:
-    """From each final of the window to its event at a viewer, in seconds; and how many of all finals never came."""
+    """From each final of the window to its event at a viewer, in seconds; and how many from its begin on never came."""
     told = [shown[text] - at for text, at in said.items() if text in shown and begins <= at < ends]
-    return told, sum(text not in shown for text in said)
+    return told, sum(text not in shown for text, at in said.items() if at >= begins)
 
 
 @dataclass(frozen=True, kw_only=True)

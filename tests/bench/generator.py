@@ -14,11 +14,13 @@ import json
 import select
 import socket
 import time
+from array import array
 from pathlib import Path
 
 import msgspec
 
 from tests.bench import frames
+from tests.bench.figures import CHUNK_FRAMES
 from tests.bench.outcome import Sent, TrackSent
 from tests.bench.pulses import FRAME_S, PEAKS, code_of
 
@@ -41,9 +43,12 @@ class Phone:
         fault: why it did not come to its end; None: it did, or is not there yet.
         is_open: it sends frames.
         is_over: the server closed it after its stop.
+        chunks: when each chunk's last frame was sent; None: that is not noted.
     """
 
-    def __init__(self, number: int, tracks: int, heads: list[list[tuple[frames.Head, ...]]]) -> None:
+    def __init__(
+        self, number: int, tracks: int, heads: list[list[tuple[frames.Head, ...]]], *, notes_chunks: bool = False
+    ) -> None:
         self.number = number
         self.name = f"b{number:05d}"
         self.stream_sid = f"MZ{number:032x}"
@@ -52,6 +57,7 @@ class Phone:
         self.heads = heads
         self.sent = 0
         self.pulses: list[list[tuple[int, int, float]]] = [[] for _ in range(tracks)]
+        self.chunks: array[float] | None = array("d") if notes_chunks else None
         self.fault: str | None = None
         self.is_open = self.is_over = self.is_stopped = False
         self.connect_s = 0.0
@@ -77,6 +83,8 @@ class Phone:
         """The next frame of each track; returns how late it was if it is a pulse, in seconds."""
         number = self.sent
         self.sent = number + 1
+        if self.chunks is not None and self.sent % CHUNK_FRAMES == 0:
+            self.chunks.append(time.monotonic())
         code = code_of(self.number, number)
         if code is None:
             for track in self.heads:
@@ -196,14 +204,25 @@ class Exchange:
         ramp_s: over which they begin.
         settle_s: from the last one's begin to the window.
         seconds: the window.
+        notes_chunks: note when each chunk was sent, and not pulses only.
     """
 
-    def __init__(self, port: int, calls: int, tracks: int, *, ramp_s: float, settle_s: float, seconds: float) -> None:
+    def __init__(
+        self,
+        port: int,
+        calls: int,
+        tracks: int,
+        *,
+        ramp_s: float,
+        settle_s: float,
+        seconds: float,
+        notes_chunks: bool = False,
+    ) -> None:
         longest_s = ramp_s + CONNECT_S + settle_s + seconds + HANG_UP_S + 1.0
         heads = frames.heads(round(longest_s / FRAME_S), tracks)
         self._port = port
         self._ramp_s, self._settle_s, self._seconds = ramp_s, settle_s, seconds
-        self._phones = [Phone(number, tracks, heads) for number in range(calls)]
+        self._phones = [Phone(number, tracks, heads, notes_chunks=notes_chunks) for number in range(calls)]
         self._by_descriptor: dict[int, Phone] = {}
         self._dialled = 0
         self._epoll = select.epoll()
@@ -286,7 +305,9 @@ class Exchange:
         names = frames.TRACKS
         return Sent(
             tracks={
-                f"{phone.name}-{names[index]}": TrackSent(frames=phone.sent, pulses=pulses)
+                f"{phone.name}-{names[index]}": TrackSent(
+                    frames=phone.sent, pulses=pulses, chunks=list(phone.chunks or ())
+                )
                 for phone in self._phones
                 for index, pulses in enumerate(phone.pulses)
             },
@@ -305,8 +326,15 @@ if __name__ == "__main__":
     parser.add_argument("--settle", type=float, required=True, help="seconds before the window")
     parser.add_argument("--seconds", type=float, required=True, help="the window")
     parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--chunks", action="store_true", help="note when each chunk was sent")
     given = parser.parse_args()
     exchange = Exchange(
-        given.port, given.calls, given.tracks, ramp_s=given.ramp, settle_s=given.settle, seconds=given.seconds
+        given.port,
+        given.calls,
+        given.tracks,
+        ramp_s=given.ramp,
+        settle_s=given.settle,
+        seconds=given.seconds,
+        notes_chunks=given.chunks,
     )
     given.results.write_bytes(msgspec.json.encode(exchange.run()))

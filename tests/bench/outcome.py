@@ -12,12 +12,14 @@ class TrackHeard(msgspec.Struct):
         sessions: connections that it came over.
         messages: of audio.
         pulses: frame, code, moment of arrival, and where the message that brought it ended, in frames.
+        chunks: if they are noted: by message of audio, when it came, and where it ended, in frames.
     """
 
     frames: float
     sessions: int
     messages: int
     pulses: list[tuple[int, int, float, float]]
+    chunks: list[tuple[float, float]] = []
 
 
 class Behind(msgspec.Struct):
@@ -48,10 +50,12 @@ class TrackSent(msgspec.Struct):
     Attributes:
         frames: how many.
         pulses: frame, code, and when it was handed to the network.
+        chunks: if they are noted: when the last frame of each was.
     """
 
     frames: int
     pulses: list[tuple[int, int, float]]
+    chunks: list[float] = []
 
 
 class Sent(msgspec.Struct):

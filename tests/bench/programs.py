@@ -101,6 +101,11 @@ class Program:
                 return line
         raise ProgramFailed(f"{self} ended instead of saying {event}: {self.errors[-500:]}")
 
+    def tell(self, what: str) -> None:
+        """Give it a line on its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{what}\n".encode())
+
     async def end(self, *, by_signal: bool = False) -> int:
         """
         Tell it to end, by a signal or by the end of its standard input; returns its exit code.

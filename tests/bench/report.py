@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tests.bench.figures import Figures, medians
+from tests.bench.growth import LIMIT
 from tests.bench.run import PRODUCT, SKETCH, Run
 from tests.bench.scenarios import Scenario
 from tests.bench.starting import Start
@@ -39,6 +40,21 @@ def table(results: Results) -> str:
         what = [scenario.name, server, f"{scenario.calls} x {scenario.tracks}", scenario.audio]
         rows.append([*what, *(shown(figures) for _, shown in _COLUMNS), str(count)])
     return _lines(rows)
+
+
+def growth_table(results: Results) -> str:
+    """What viewers did to each call, run by run; empty if there were none."""
+    head = ["load", "latency of each call", "p99 ms without viewers: median call"]
+    for what in ("with viewers / without", "control: without / without"):
+        head += [f"{what}, p99: median / max", f"calls > +{LIMIT - 1:.0%}"]
+    rows = [head, ["---"] * len(head)]
+    for (scenario, _), runs in results.items():
+        for each in (growth for run in runs for growth in run.growth):
+            row = [scenario.name, each.what, _number(each.p99_ms, 1)]
+            for change in (each.watched, each.control):
+                row += [f"{change.median:.2f} / {change.greatest:.2f}", f"{change.above} of {each.calls}"]
+            rows.append(row)
+    return _lines(rows) if len(rows) > 2 else ""
 
 
 def comparisons(results: Results) -> str:

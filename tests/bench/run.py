@@ -19,6 +19,7 @@ import msgspec
 from tests.bench import machine
 from tests.bench.figures import Figures, Latencies, Match, finals_s, loop_block_ms, match, shown_s
 from tests.bench.generator import CLOSE_S, CONNECT_S, HANG_UP_S
+from tests.bench.growth import Growth, Window, growth
 from tests.bench.outcome import Behind, Sent
 from tests.bench.programs import Program, ProgramFailed
 from tests.bench.scenarios import Scenario
@@ -41,10 +42,12 @@ class Run:
     Args:
         figures: None if it did not come to its end.
         faults: what must not be; empty: it is as it should be.
+        growth: what viewers did to each call; empty: there were none.
     """
 
     figures: Figures | None
     faults: tuple[str, ...]
+    growth: tuple[Growth, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class _Notes:
     What was noted in the course of a run.
 
     Args:
-        begins, ends: the window; monotonic seconds.
+        begins, ends: the window, with viewers if there are any; monotonic seconds.
         looks: at its begin and at its end.
         resident_before: before the first call, in bytes.
         pages: metrics before the first call and after the last.
@@ -121,10 +124,14 @@ async def _measure(
         viewers = None
         if scenario.viewers:
             viewers = await stack.enter_async_context(_viewers(scenario, port, shown_file))
-            await viewers.said("viewers_watching", START_S)
+            await viewers.said("viewers_ready", START_S)
         generator = await stack.enter_async_context(_generator(scenario, port, sent_file))
         window = await generator.said("window", START_S + scenario.dialling_s + CONNECT_S)
-        begins, ends = window["begins"], window["ends"]
+        begins, ends = window["ends"] - scenario.seconds, window["ends"]
+        if viewers is not None:
+            await _until(begins - scenario.join_s)
+            viewers.tell("watch")
+            await viewers.said("viewers_watching", scenario.join_s)
         first = await _look_at(begins, subject, generator, far)
         last = await _look_at(ends, subject, generator, far)
         code = await generator.ended(HANG_UP_S + CLOSE_S + START_S)
@@ -148,7 +155,11 @@ async def _measure(
         complaints=complaints,
     )
     matched = match(notes.sent, notes.behind, begins, ends)
-    return Run(_figures(scenario, server, notes, matched), tuple(_faults(scenario, server, notes, matched)))
+    return Run(
+        _figures(scenario, server, notes, matched),
+        tuple(_faults(scenario, server, notes, matched)),
+        _growth(scenario, notes) if scenario.viewers else (),
+    )
 
 
 def _figures(scenario: Scenario, server: str, notes: _Notes, matched: Match) -> Figures:
@@ -191,6 +202,13 @@ def _figures(scenario: Scenario, server: str, notes: _Notes, matched: Match) -> 
     )
 
 
+def _growth(scenario: Scenario, notes: _Notes) -> tuple[Growth, ...]:
+    """Each call in its last window beside the one before the viewers came, and that beside the one before it."""
+    came = notes.begins - scenario.join_s
+    control, alone = (Window(came - back * scenario.seconds, came - (back - 1) * scenario.seconds) for back in (2, 1))
+    return growth(notes.sent, notes.behind, control, alone, Window(notes.begins, notes.ends))
+
+
 def _faults(scenario: Scenario, server: str, notes: _Notes, matched: Match) -> list[str]:
     """What must not be."""
     behind = notes.behind
@@ -224,6 +242,7 @@ def _faults(scenario: Scenario, server: str, notes: _Notes, matched: Match) -> l
 def _far_side(scenario: Scenario, results: Path, ignored_message: int) -> Program:
     arguments = ["--audio", scenario.audio, "--results", str(results)]
     arguments += ["--finals-every", str(scenario.finals_every_s), "--ignore-message", str(ignored_message)]
+    arguments += ["--chunks"] if scenario.viewers else []
     return Program("-m", "tests.bench.far_side", *arguments, core=machine.OTHERS)
 
 
@@ -234,10 +253,11 @@ def _generator(scenario: Scenario, port: int, results: Path) -> Program:
         "tracks": scenario.tracks,
         "ramp": scenario.dialling_s,
         "settle": scenario.settle_s,
-        "seconds": scenario.seconds,
+        "seconds": scenario.total_s,
         "results": results,
     }
     arguments = [text for name, value in given.items() for text in (f"--{name}", str(value))]
+    arguments += ["--chunks"] if scenario.viewers else []
     return Program("-m", "tests.bench.generator", *arguments, core=machine.OTHERS)
 
 
@@ -303,9 +323,13 @@ async def _page(http: aiohttp.ClientSession, url: str | None) -> str:
         return await answer.text()
 
 
+async def _until(moment: float) -> None:
+    await asyncio.sleep(max(0.0, moment - time.monotonic()))
+
+
 async def _look_at(moment: float, subject: Program, generator: Program, far: Program) -> _Look:
     """What everybody had used at a moment; monotonic seconds."""
-    await asyncio.sleep(max(0.0, moment - time.monotonic()))
+    await _until(moment)
     us = time.process_time()
     return _Look(
         server_s=machine.cpu_s(subject.pid),

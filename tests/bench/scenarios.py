@@ -21,7 +21,9 @@ class Scenario:
         settle_s: from the last call's begin to the window.
         ramp_s: over which calls begin; None: 5 ms for each.
         finals_per_s: of all tracks together.
-        viewers: of the live feed; in a window of `DEAF_FROM_S` or more the last one does not read, and must be dropped.
+        viewers: of the live feed; they come after two windows without them, so that each call can be compared with
+            itself. In a window of `DEAF_FROM_S` or more the last one does not read, and must be dropped.
+        join_s: for viewers to come, between the windows without them and the one to measure in.
         has_baseline: whether the sketch can do it, too.
     """
 
@@ -34,12 +36,18 @@ class Scenario:
     ramp_s: float | None = None
     finals_per_s: float = 0.0
     viewers: int = 0
+    join_s: float = 3.0
     has_baseline: bool = True
 
     @property
     def dialling_s(self) -> float:
         """Over which the calls begin."""
         return self.calls * RAMP_S_PER_CALL if self.ramp_s is None else self.ramp_s
+
+    @property
+    def total_s(self) -> float:
+        """The window, and what is measured before it."""
+        return 3 * self.seconds + self.join_s if self.viewers else self.seconds
 
     @property
     def finals_every_s(self) -> float:
@@ -78,8 +86,9 @@ QUICK = (
         calls=10,
         finals_per_s=10.0,
         viewers=5,
-        seconds=3.0,
+        seconds=2.0,
         settle_s=1.0,
+        join_s=1.0,
         ramp_s=0.2,
         has_baseline=False,
     ),

@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 import time
+from array import array
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -43,11 +44,13 @@ class Orders:
         form: of the audio.
         finals_every_s: pause between finals of one track; 0: none is said.
         ignored_message: number of the message, from 1, that is not heard on the first track that comes so far; 0: none.
+        notes_chunks: note each message of audio, and not pulses only.
     """
 
     form: AudioFormat
     finals_every_s: float = 0.0
     ignored_message: int = 0
+    notes_chunks: bool = False
 
 
 @dataclass
@@ -58,11 +61,13 @@ class Ear:
     Attributes:
         sessions: connections.
         messages: of audio.
+        chunks: if they are noted: for each of those, when it came, and then where it ended, in frames.
     """
 
     detector: Detector
     sessions: int = 0
     messages: int = 0
+    chunks: "array[float]" = field(default_factory=lambda: array("d"))
 
 
 @dataclass
@@ -152,6 +157,8 @@ class SpeechSocket(asyncio.Protocol):
             self._orders.ignored_message = 0
         else:
             ear.detector.feed(audio, at)
+            if self._orders.notes_chunks:
+                ear.chunks.extend((at, ear.detector.heard_frames))
 
     def _obey(self, opcode: int, payload: bytes) -> bool:
         """Answer what is not audio; whether there is more to come."""
