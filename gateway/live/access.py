@@ -103,18 +103,19 @@ class Access:
         """
         What a request may do; None: nothing.
 
-        An answer that goes on for long asks again now and then: the session of the request may have ended.
+        An answer that goes on for long asks again now and then: the session of the request may have ended. That is no
+        use of the session, or a page that somebody left open would keep it for as long as it may last at all.
         """
-        return self._shown(request)[1]
+        return self._shown(request, is_use=False)[1]
 
-    def _shown(self, request: web.Request) -> tuple[_Way, Kind | None]:
+    def _shown(self, request: web.Request, *, is_use: bool = True) -> tuple[_Way, Kind | None]:
         """Header before address before cookie: what is wrong is not made good by the next."""
         scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return _Way.HEADER, self._tokens.kind_of(bearer.strip())
         if "token" in request.query:
             return _Way.ADDRESS, self._tokens.kind_of(request.query["token"])
-        return _Way.COOKIE, self.session_of(request)
+        return _Way.COOKIE, self.session_of(request, is_use=is_use)
 
     def require_our_page(self, request: web.Request) -> None:
         """
@@ -128,7 +129,8 @@ class Access:
         origin = headers.get("Origin") or headers.get("Referer") or ""  # a GET of our own page has no Origin
         if site == "same-origin" or (site is None and is_own(origin, request.host, self._public_url)):
             return
-        raise refusal(web.HTTPForbidden, "cross_site", "this request does not come from a page of the gateway")
+        message = "this request does not come from a page of the gateway, or of its `public_url`"
+        raise refusal(web.HTTPForbidden, "cross_site", message)
 
     def _require_use_by_us(self, request: web.Request, *, writes: bool) -> None:
         """The cookie came along; what it is good for depends on who asks. A link may lead here from anywhere."""
@@ -143,10 +145,10 @@ class Access:
 
     # ── Sessions ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def session_of(self, request: web.Request) -> Kind | None:
+    def session_of(self, request: web.Request, *, is_use: bool = True) -> Kind | None:
         """What the cookie of a request allows; None: it has none, or its session has ended."""
         session_id = request.cookies.get(self._cookie(request), "")
-        return self._sessions.find(session_id, self._clock()) if session_id else None
+        return self._sessions.find(session_id, self._clock(), is_use=is_use) if session_id else None
 
     def try_out(self, request: web.Request, token: str) -> Kind | None:
         """
@@ -178,9 +180,8 @@ class Access:
         try:
             kind = self.try_out(request, request.query["token"])
         except TooManyGuesses as error:
-            raise refusal(
-                web.HTTPTooManyRequests, "rate_limited", str(error), headers={"Retry-After": str(int(error.wait_s) + 1)}
-            ) from None
+            headers = {"Retry-After": str(error.wait_s)}
+            raise refusal(web.HTTPTooManyRequests, "rate_limited", str(error), headers=headers) from None
         if kind is None and self.session_of(request) is None:
             raise _to_login(there)
         answer = web.HTTPSeeOther(there)
@@ -200,7 +201,8 @@ class Access:
         One in the own network may come without although `public_url` is https. It would throw a Secure cookie away, and
         each log-in would lead back to the log-in.
         """
-        if request.secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https":
+        # Some proxies (Traefik) name the scheme of a WebSocket `wss`: the cookie must have the same name there.
+        if request.secure or request.headers.get("X-Forwarded-Proto", "").lower() in ("https", "wss"):
             return True
         public = urlsplit(self._public_url or "")
         return public.scheme == "https" and hostname(request.host) in (public.hostname, *_LOOPBACK)

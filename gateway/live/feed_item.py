@@ -5,7 +5,7 @@ Server-sent events: whatwg.org, "HTML", 9.2.6 "Interpreting an event stream". An
 a reconnecting client is to go on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.outbox import StoredEvent
 
+BEGUN = "feed.begun"
 RESET = "feed.reset"
 FINAL = "transcript.final"
 PARTIAL = "transcript.partial"
@@ -81,13 +82,22 @@ def kept(event: StoredEvent, *, is_new: bool) -> Item:
 
 def reset(reason: str, position: int | None) -> Item:
     """What came after the position that the client named is not to be had; it goes on as if it had named none."""
-    body = msgspec.json.encode({"type": RESET, "data": {"reason": reason}})
-    return Item(type=RESET, call_id=None, make_body=lambda: body, position=position)
+    return _of_the_feed(RESET, {"reason": reason}, position)
+
+
+def begun(position: int) -> Item:
+    """As a message: whoever comes back before the first event goes on from here."""
+    return _of_the_feed(BEGUN, {}, position)
 
 
 def mark(position: int) -> bytes:
-    """Server-sent: whoever reconnects before the first event goes on from here."""
+    """The same, server-sent."""
     return b"id: %d\n\n" % position
+
+
+def _of_the_feed(type_: str, data: Mapping[str, str], position: int | None) -> Item:
+    body = msgspec.json.encode({"type": type_, "data": data})
+    return Item(type=type_, call_id=None, make_body=lambda: body, position=position)
 
 
 def _block(item: Item) -> bytes:

@@ -15,7 +15,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from gateway.errors import CapacityError, StorageError, UnavailableError
 from gateway.live.access import Access, refusal
 from gateway.live.feed import Feed
-from gateway.live.feed_item import Item
+from gateway.live.feed_item import Item, begun
 from gateway.live.feed_streams import EventStream, SocketStream, drive, hold_little
 from gateway.live.feed_viewer import Viewer, Wish
 
@@ -45,7 +45,10 @@ class Calls(Protocol):
 
 
 class Hello(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The first message of a WebSocket client, which it may leave out; see `Wish`."""
+    """
+    What a WebSocket client may say first: go on behind the id `after`; only of this `call`, only of these `types`;
+    `partials`: also what is being said.
+    """
 
     after: Annotated[int, msgspec.Meta(ge=0)] | None = None
     call: str | None = None
@@ -99,7 +102,7 @@ class FeedRoutes:
             raise refusal(web.HTTPUpgradeRequired, "no_upgrade", "only WebSockets are served here", headers=_UPGRADE)
         transport = _transport(request)
         with _refusing(), self._feed.subscribe(wish) as viewer:
-            _, first = await viewer.begin()
+            first = await _begin(viewer)
             await socket.prepare(request)
             hold_little(transport)
             is_clear = any(name in request.query for name in _PARAMETERS)
@@ -128,7 +131,7 @@ class FeedRoutes:
         try:
             if not is_clear and (hello := await _hello(socket)) is not None:
                 viewer.change(await self._heeded(hello))
-                _, first = await viewer.begin()
+                first = await _begin(viewer)
         except msgspec.MsgspecError:
             await _close(socket, WSCloseCode.POLICY_VIOLATION, "the first message is not as it should be")
         except (CapacityError, StorageError):
@@ -177,6 +180,13 @@ class FeedRoutes:
 
 
 _HELLO = msgspec.json.Decoder(Hello)
+
+
+async def _begin(viewer: Viewer) -> Item | None:
+    """What a client is told first, if it does not know where it begins: what follows is resumed from there."""
+    position, first = await viewer.begin()
+    is_new = first is None and viewer.wish.after is None
+    return begun(position) if is_new and position is not None else first
 
 
 async def _hello(socket: web.WebSocketResponse) -> Hello | None:

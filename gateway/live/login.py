@@ -3,7 +3,6 @@ The log-in: a token becomes the cookie of a session, by a plain form that needs 
 """
 
 import asyncio
-import math
 from html import escape
 from pathlib import Path
 from string import Template
@@ -52,9 +51,8 @@ class Login:
         try:
             kind = self._access.try_out(request, fields.get("token", "").strip())
         except TooManyGuesses as error:
-            wait_s = math.ceil(error.wait_s)
-            refused = _form(there, f"Too many wrong tokens came from here. Try again in {wait_s} s.", status=429)
-            refused.headers["Retry-After"] = str(wait_s)
+            refused = _form(there, f"Too many wrong tokens came from here. Try again in {error.wait_s} s.", status=429)
+            refused.headers["Retry-After"] = str(error.wait_s)
             return refused
         if kind is None:
             return _form(there, "This is not a token of this gateway.", status=403)

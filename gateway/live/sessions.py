@@ -49,8 +49,8 @@ class Sessions(Generic[Holder]):
             self._sessions.popitem(last=False)
         self._sessions[_hash(session_id)] = _Session(holder, now, now)
 
-    def find(self, session_id: str, now: float) -> Holder | None:
-        """Whose session this is, which counts as its use; None: there is none, or it has ended."""
+    def find(self, session_id: str, now: float, *, is_use: bool = True) -> Holder | None:
+        """Whose session this is; None: there is none, or it has ended. `is_use`: somebody uses it with this."""
         key = _hash(session_id)
         session = self._sessions.get(key)
         if session is None:
@@ -58,8 +58,9 @@ class Sessions(Generic[Holder]):
         if _has_ended(session, now):
             del self._sessions[key]
             return None
-        session.used = now
-        self._sessions.move_to_end(key)
+        if is_use:
+            session.used = now
+            self._sessions.move_to_end(key)
         return session.holder
 
     def end(self, session_id: str) -> None:

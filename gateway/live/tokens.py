@@ -1,6 +1,7 @@
 """Tokens: what each allows, and how many wrong ones somebody may try at the log-in."""
 
 import hmac
+import math
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -29,12 +30,12 @@ class TooManyGuesses(Exception):
     This address has shown too many wrong tokens.
 
     Args:
-        wait_s: until it may show the next.
+        wait_s: whole seconds until it may show the next.
     """
 
     def __init__(self, wait_s: float) -> None:
         super().__init__("too many wrong tokens")
-        self.wait_s = wait_s
+        self.wait_s = math.ceil(wait_s)
 
 
 class Tokens:

@@ -11,8 +11,10 @@ import pytest
 
 from gateway import telemetry
 from gateway.live import feed, feed_streams
+from gateway.live.sessions import IDLE_S
 from tests.support.call_events import dtmf, ended, final, partial, started
 from tests.support.feed_house import DEADLINE_S, TOKEN, FeedHouse, feed_house
+from tests.support.manual_clock import ManualClock
 
 
 @pytest.fixture
@@ -148,6 +150,23 @@ async def test_a_session_that_ends_takes_its_stream_along(house: FeedHouse, monk
             pass
         async with asyncio.timeout(DEADLINE_S):
             assert (await answer.read()).startswith(b"retry: ")
+
+
+async def test_a_stream_that_is_left_open_does_not_keep_its_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "LOOK_S", 0.01)
+    monkeypatch.setattr(feed_streams, "COMMENT_S", 0.02)
+    clock = ManualClock()
+    async with feed_house(tmp_path, clock=clock) as house:
+        async with house.session.get(house.server.make_url("/in")):
+            pass
+        async with house.session.get(house.server.make_url("/api/events")) as answer, asyncio.timeout(DEADLINE_S):
+            clock.advance(IDLE_S - 1)
+            while await answer.content.readline() != b":\n":  # with which it was asked whether the session lasts
+                pass
+            clock.advance(1)
+            await answer.read()
 
 
 async def test_the_end_of_the_gateway_ends_streams_at_once(tmp_path: Path) -> None:

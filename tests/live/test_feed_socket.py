@@ -14,7 +14,7 @@ from websockets.typing import Origin
 
 from gateway.live import feed_routes
 from tests.support.call_events import dtmf, ended, final, partial, started
-from tests.support.feed_house import DEADLINE_S, TOKEN, FeedHouse, feed_house
+from tests.support.feed_house import DEADLINE_S, READ_TOKEN, TOKEN, FeedHouse, feed_house
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -30,6 +30,13 @@ async def take(client: ClientConnection, count: int = 1) -> list[Any]:
         return [json.loads(await client.recv()) for _ in range(count)]
 
 
+async def begun(client: ClientConnection) -> int:
+    """Until the client is told where it begins: the position."""
+    (told,) = await take(client)
+    assert (told["type"], told["event"]) == ("feed.begun", {"type": "feed.begun", "data": {}})
+    return int(told["id"])
+
+
 async def close_code(client: ClientConnection) -> int | None:
     """What the server closes with, whatever comes before."""
     async with asyncio.timeout(DEADLINE_S):
@@ -42,6 +49,7 @@ async def close_code(client: ClientConnection) -> int | None:
 
 async def test_a_message_has_position_type_and_body(house: FeedHouse) -> None:
     async with connect(f"{house.socket_url}?partials=1", additional_headers=BEARER) as client:
+        await begun(client)
         await house.publish(started())
         (stored,) = await house.outbox.events_of("call_1")
         assert await take(client) == [
@@ -66,6 +74,7 @@ async def test_a_client_that_says_nothing_gets_what_happened_since_it_connected(
     monkeypatch.setattr(feed_routes, "FIRST_MESSAGE_S", 0.05)
     async with connect(house.socket_url, additional_headers=BEARER) as client:
         await house.publish(started())
+        await begun(client)
         assert [told["type"] for told in await take(client)] == ["call.started"]
 
 
@@ -73,6 +82,20 @@ async def test_the_address_can_say_it_as_well(house: FeedHouse) -> None:
     await house.publish(started("a"), started("b"), final("a", 2))
     async with connect(f"{house.socket_url}?call=a&last_event_id=1", additional_headers=BEARER) as client:
         assert [told["id"] for told in await take(client)] == [3]
+
+
+@pytest.mark.parametrize("is_said_by", ["address", "message"])
+async def test_a_client_cut_off_before_its_first_event_misses_nothing(house: FeedHouse, is_said_by: str) -> None:
+    await house.publish(started())
+    async with connect(house.socket_url, additional_headers=BEARER) as client:
+        await client.send("{}")
+        position = await begun(client)
+    await house.publish(final(sequence=2))
+    query = f"?last_event_id={position}" if is_said_by == "address" else ""
+    async with connect(house.socket_url + query, additional_headers=BEARER) as again:
+        if not query:
+            await again.send(json.dumps({"after": position}))
+        assert [told["type"] for told in await take(again)] == ["transcript.final"]
 
 
 async def test_an_id_that_is_not_ours_is_told(house: FeedHouse) -> None:
@@ -140,9 +163,28 @@ async def test_a_page_of_another_site_cannot_use_our_cookie(house: FeedHouse, or
     assert reached == status
 
 
+@pytest.mark.parametrize("shown", ["header", "address"])
+async def test_a_token_that_only_allows_to_look_watches(house: FeedHouse, shown: str) -> None:
+    headers = {"Authorization": f"Bearer {READ_TOKEN}"} if shown == "header" else {}
+    query = "" if headers else f"&token={READ_TOKEN}"
+    async with connect(f"{house.socket_url}?partials=0{query}", additional_headers=headers) as client:
+        await begun(client)
+        await house.publish(started())
+        assert [told["type"] for told in await take(client)] == ["call.started"]
+
+
+@pytest.mark.parametrize("query", ["", "?token=wrong", "?call=call_9"])
+async def test_a_stranger_opens_no_socket(house: FeedHouse, query: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(house.socket_url + query):
+            pass
+    assert refused.value.response.status_code == 401
+
+
 async def test_a_bearer_of_a_token_may_come_from_anywhere(house: FeedHouse) -> None:
     origin = Origin("https://app.example")
     async with connect(f"{house.socket_url}?partials=0", origin=origin, additional_headers=BEARER) as client:
+        await begun(client)
         await house.publish(started())
         assert [told["type"] for told in await take(client)] == ["call.started"]
 

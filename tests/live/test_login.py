@@ -1,5 +1,6 @@
 """The log-in and the log-out, over real sockets."""
 
+import asyncio
 import re
 import signal
 from html.parser import HTMLParser
@@ -7,12 +8,18 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.test_utils import make_mocked_request
 from structlog.testing import capture_logs
 
 from gateway import telemetry
+from gateway.live.access import Access
+from gateway.live.login import BODY_S, Login
 from gateway.live.tokens import GUESSES_AT_ONCE
 from tests.support.console import gateway
 from tests.support.console_door import BEARER, READ_TOKEN, TOKEN, door
+from tests.support.virtual_time import run
 from tests.support.whole_gateway import GatewayProcess
 
 
@@ -114,6 +121,28 @@ async def test_a_body_that_is_no_form_is_a_wrong_token(kind: str, body: bytes) -
     async with door() as at:
         answer = await at.post("/login", data=body, headers=at.ours | {"Content-Type": kind})
         assert (answer.status, at.cookies()) == (403, [])
+
+
+@pytest.mark.parametrize("every_s", [1.0, None])
+def test_a_form_that_does_not_arrive_in_time_is_not_waited_for(every_s: float | None) -> None:
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        connection = BaseProtocol(loop)
+        connection.connection_made(asyncio.Transport())
+        body = aiohttp.StreamReader(connection, 2**16, loop=loop)
+
+        def drip() -> None:
+            if every_s is not None:
+                body.feed_data(b"t")
+                loop.call_later(every_s, drip)
+
+        drip()
+        request = make_mocked_request("POST", "/login", {"Sec-Fetch-Site": "same-origin"}, payload=body)
+        with pytest.raises(web.HTTPRequestTimeout):
+            await Login(Access(TOKEN)).log_in(request)
+        assert loop.time() == pytest.approx(BODY_S)
+
+    run(scene())
 
 
 async def test_a_log_out_ends_the_session_even_for_a_copy_of_the_cookie() -> None:

@@ -34,6 +34,13 @@ def test_no_session_lasts_longer_than_its_longest() -> None:
     assert sessions.find("one", LONGEST_S) is None
 
 
+def test_to_ask_whether_a_session_lasts_is_no_use_of_it() -> None:
+    sessions: Sessions[str] = Sessions()
+    sessions.begin("one", "full", 0.0)
+    assert sessions.find("one", IDLE_S - 1, is_use=False) == "full"
+    assert sessions.find("one", IDLE_S) is None
+
+
 def test_a_session_that_was_ended_is_gone() -> None:
     sessions: Sessions[str] = Sessions()
     sessions.begin("one", "full", 0.0)

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from gateway.live.reading import StoreReader
 from gateway.outbox import Outbox
 
 TOKEN = "a-token-for-the-feed"
+READ_TOKEN = "a-token-that-only-watches"
 DEADLINE_S = 10.0
 
 
@@ -52,7 +54,8 @@ class EventSource:
 
     async def next(self) -> Told | None:
         """The next event; None at the end of the stream."""
-        type_, data, id_ = "message", [], self.last_event_id
+        type_, id_ = "message", self.last_event_id
+        data: list[str] = []
         async with asyncio.timeout(DEADLINE_S):
             async for raw in self.answer.content:
                 line = raw.decode().rstrip("\n")
@@ -74,6 +77,8 @@ class EventSource:
                         id_ = value
                     case "retry":
                         self.retry_ms = int(value)
+                    case _:
+                        pass  # which a browser ignores
         return None
 
     async def take(self, count: int) -> list[Told]:
@@ -137,11 +142,14 @@ class FeedHouse:
 
 
 @asynccontextmanager
-async def feed_house(folder: Path, **live: Any) -> AsyncIterator[FeedHouse]:
+async def feed_house(
+    folder: Path, *, clock: Callable[[], float] = time.monotonic, **live: Any
+) -> AsyncIterator[FeedHouse]:
     """
     Serve the feed of a store in this folder.
 
     Args:
+        clock: of the sessions.
         live: settings.
     """
     settings = LiveSettings(**live)
@@ -150,11 +158,12 @@ async def feed_house(folder: Path, **live: Any) -> AsyncIterator[FeedHouse]:
         past = StoredPast(await stack.enter_async_context(StoreReader(folder)))
         feed = Feed(past, max_viewers=settings.max_viewers, unread_s=settings.viewer_timeout_s)
         outbox.add_listener(feed.note)
-        access = Access(TOKEN)
+        access = Access(TOKEN, READ_TOKEN, clock=clock)
         app = web.Application()
         FeedRoutes(feed, past, access).add_to(app)
         _Sessions(access).add_to(app)
-        server = await stack.enter_async_context(TestServer(app))
+        server = TestServer(app)
+        await stack.enter_async_context(server)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))  # which knows addresses, too
         )
