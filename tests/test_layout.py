@@ -15,6 +15,7 @@ NEIGHBOURS = {
     "stt": ("media.timeline", "media.tape"),  # a track's session reads the timeline's stretches from the tape
     "journal": ("media.timeline", "media.tape"),  # it keeps on disk what the tapes hold in memory
     "outbox": ("redaction",),  # what is masked is masked when it is stored, or when it is sent
+    "redaction": ("assist.words",),  # a cue is masked as its final is, and so has to be found in it
     "speech_api": ("stt.base",),  # its clients are served through the same seam as phone calls
     # It shows what they keep, how loud calls are, and the settings; wrong tokens are limited as requests are.
     "live": ("outbox", "transcript", "redaction", "stt.loudness", "address_limits", "config_sources"),
@@ -25,7 +26,7 @@ PURE = [
     "gateway/media",
     "gateway/transcript",
     "gateway/assist/words.py",
-    "gateway/assist/patterns.py",
+    "gateway/assist/times.py",
     "gateway/assist/rules.py",
     "gateway/assist/finder.py",
     "gateway/redaction",
@@ -35,6 +36,8 @@ PURE = [
     "gateway/stream_tokens.py",
     "gateway/live/origins.py",
     "gateway/live/sessions.py",
+    "gateway/live/search_query.py",
+    "gateway/live/search_words.py",
     "gateway/address_limits.py",
     "gateway/stt/protocol.py",
     "gateway/stt/batch.py",

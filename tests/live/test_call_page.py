@@ -2,15 +2,18 @@
 
 import io
 import json
+import re
 import wave
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.support.batch_server import batch_server
 from tests.support.console import browser, gateway, open_page
 from tests.support.kept_calls import FRAMES_PER_S, keep_call, speak, until_call
-from tests.support.whole_gateway import phone
+from tests.support.pulse_server import PulseServer
+from tests.support.whole_gateway import heard_by, phone
 
 RECORDED = {"recording": {"enabled": True}}
 PHONE = {"width": 360, "height": 740}
@@ -212,7 +215,7 @@ async def test_a_gap_is_hatched_and_told_at_its_place(tmp_path: Path) -> None:
             gap = page.locator(".lane.inbound .gap")
             await expect(gap).to_have_attribute("x", "25.000%")
             await expect(gap).to_have_attribute("width", "50.000%")
-            await expect(page.locator("call-captions")).to_contain_text("2.0 s of the caller missing")
+            await expect(page.locator("call-captions")).to_contain_text("2.0 s of the caller never arrived")
 
 
 async def test_a_call_that_goes_on_is_followed_to_its_end(tmp_path: Path) -> None:
@@ -229,6 +232,43 @@ async def test_a_call_that_goes_on_is_followed_to_its_end(tmp_path: Path) -> Non
             await expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
             await page.locator(".word[data-track=inbound]").last.click()
             await until_heard(page, "1.5")
+
+
+async def test_a_call_that_goes_on_grows_while_nobody_speaks(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium, phone(served.stream_url) as caller:
+        await caller.start("inbound")
+        call_id = (await until_call(served, "CA1", is_over=False))["id"]
+        async with open_page(chromium, served, f"/calls/{call_id}") as page:
+            fact = page.locator(".facts div").filter(has_text="Duration")
+            await expect(fact).to_contain_text("0:01 so far")
+            await expect(fact).to_contain_text("0:02 so far")
+            assert float(await page.get_by_role("slider").get_attribute("aria-valuemax") or 0) >= 2
+
+
+async def test_what_was_transcribed_after_the_call_is_there_to_be_opened(tmp_path: Path) -> None:
+    async with batch_server() as service, browser() as chromium, PulseServer() as speech:
+        stt = heard_by(speech)
+        stt["profiles"]["whole"] = {"kind": "pulse-batch", "url": service.url}
+        async with gateway(tmp_path, stt=stt, post_call={"profile": "whole"}) as served:
+            call_id = await keep_call(served, seconds=1)
+            async with open_page(chromium, served, f"/calls/{call_id}") as page:
+                said = page.get_by_text("Call me back.")
+                summary = page.get_by_text("Transcribed again after the call, by whole")
+                await expect(summary).to_be_visible()
+                await expect(said).to_be_hidden()
+                await summary.click()
+                await expect(said).to_be_visible()
+                await expect(page.locator("details p")).to_have_text(re.compile(r"0:00 speaker 0\s+Call me back\."))
+
+
+@pytest.mark.parametrize("time", ["nonsense", "1e999", "-3"])
+async def test_a_time_in_the_address_that_is_none_is_left_alone(tmp_path: Path, time: str) -> None:
+    async with gateway(tmp_path, **RECORDED) as served, browser() as chromium:
+        call_id = await keep_call(served, seconds=1)
+        async with open_page(chromium, served, f"/calls/{call_id}?t={time}") as page:
+            await expect(page.locator(".wave")).to_have_count(2)
+            await expect(page.locator(".now")).to_have_text("0:00 / 0:01")
+            await expect(page.get_by_role("alert")).to_have_count(0)
 
 
 async def downloaded(page: Page, link: str) -> tuple[str, bytes]:

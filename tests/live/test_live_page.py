@@ -1,4 +1,4 @@
-"""The live page in a real browser: calls that come and go, and what is said in them as it is said."""
+"""The live page in a real browser: calls that come and go, and the line over which they are told."""
 
 import asyncio
 import dataclasses
@@ -6,17 +6,20 @@ import json
 import re
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Page, expect
 
 from gateway.server import serving
 from tests.support.console import DEADLINE_MS, TOKEN, browser, open_page
 from tests.support.cut_line import CutLine
+from tests.support.kept_calls import until_call, until_live_calls
 from tests.support.live_stage import (
     Stage,
     calls,
     captions,
+    colour,
     listen,
     say_final,
     stage,
@@ -30,107 +33,6 @@ from tests.support.whole_gateway import phone, settings
 NARROW = {"width": 360, "height": 740}
 MOST_BYTES = 300_000
 LONG_WORD = "Donaudampfschifffahrtsgesellschaftskapitänskajütenschlüssel" * 2
-
-
-async def colour(place: Locator) -> str:
-    return str(await place.evaluate("element => getComputedStyle(element).color"))
-
-
-# ── Captions ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_words_appear_grey_as_they_are_spoken_and_become_firm(tmp_path: Path) -> None:
-    async with stage(tmp_path) as at, at.page() as page, at.call():
-        await until_followed(page)
-        partial = page.locator(".said.partial .text")
-        await at.session().say("I'd like", words("I'd like"))
-        await expect(partial).to_have_text("I'd like")
-        await at.session().say("I'd like a refund", words("I'd like a refund"))
-        await expect(partial).to_have_text("I'd like a refund")
-        grey = await colour(partial)
-        await say_final(at.session(), "I'd like a refund.")
-        await expect(captions(page)).to_contain_text("I'd like a refund.")
-        await expect(partial).to_have_count(0)
-        firm = await colour(captions(page).locator(".text"))
-        assert grey != firm == await colour(page.locator("body"))
-
-
-async def test_each_word_of_a_final_carries_its_time(tmp_path: Path) -> None:
-    async with stage(tmp_path) as at, at.page() as page, at.call():
-        await say_final(at.session(), "I'd like that.", 0.4)
-        word = captions(page).locator(".word", has_text="like")
-        await expect(word).to_have_attribute("data-start", re.compile(r"^0\.6"))
-        await expect(word).to_have_attribute("data-end", re.compile(r"^0\.8"))
-
-
-async def test_the_caller_is_left_and_the_agent_right(tmp_path: Path) -> None:
-    async with stage(tmp_path) as at, at.page() as page, at.call("inbound", "outbound"):
-        await say_final(at.session("inbound"), "hello", 0.2)
-        await say_final(at.session("outbound"), "good morning", 0.8)
-        caller = await captions(page).locator(".said", has_text="hello").bounding_box()
-        agent = await captions(page).locator(".said", has_text="good morning").bounding_box()
-        assert caller is not None
-        assert agent is not None
-        assert caller["x"] + caller["width"] < agent["x"] + agent["width"]
-        assert caller["x"] < agent["x"]
-        assert caller["y"] < agent["y"]
-
-
-async def test_what_comes_late_stands_where_it_was_said(tmp_path: Path) -> None:
-    async with stage(tmp_path) as at, at.page() as page, at.call("inbound", "outbound"):
-        await say_final(at.session("outbound"), "second", 1.0)
-        await expect(captions(page).locator(".text")).to_have_text(["second"])
-        await say_final(at.session("inbound"), "first", 0.2)
-        await expect(captions(page).locator(".text")).to_have_text(["first", "second"])
-
-
-async def test_keys_and_a_lost_recogniser_are_told_at_their_place(tmp_path: Path) -> None:
-    async with stage(tmp_path) as at, at.page() as page, at.call() as calling:
-        await say_final(at.session(), "before", 0.2)
-        await calling.say({"event": "dtmf", "streamSid": "MZ1", "dtmf": {"track": "inbound_track", "digit": "5"}})
-        await expect(captions(page)).to_contain_text("Key 5 pressed 0:02")
-        at.session().cut()
-        await expect(captions(page)).to_contain_text("Nobody transcribes the caller for now")
-        lines = await captions(page).locator(".said, .happened").all_inner_texts()
-        assert [text for text in lines if re.search("before|Key", text)] == [lines[0], lines[1]]
-
-
-async def test_screen_readers_are_told_finals_and_no_partials(tmp_path: Path) -> None:
-    async with stage(tmp_path) as at, at.page() as page, at.call():
-        await say_final(at.session(), "this stays")
-        await expect(captions(page)).to_contain_text("this stays")
-        await until_followed(page)
-        await at.session().say("this does not", words("this does not", 1.0))
-        await expect(page.get_by_text("this does not")).to_be_visible()
-        assert await captions(page).get_attribute("aria-live") == "polite"
-        await expect(captions(page)).to_have_attribute("aria-busy", "false")
-        assert "this does not" not in await captions(page).inner_text()
-        assert await page.locator(".partial").evaluate("each => each.closest('[aria-hidden=true]') !== null")
-
-
-async def test_captions_follow_the_newest_until_the_reader_scrolls_up(tmp_path: Path) -> None:
-    async with stage(tmp_path) as at, at.page(viewport={"width": 900, "height": 640}) as page, at.call() as calling:
-        await calling.media(500)
-        newest = page.get_by_role("button", name="Newest")
-        for number in range(24):
-            await say_final(at.session(), f"sentence {number}.", 0.4 * number)
-        await expect(captions(page).get_by_text("sentence 23.")).to_be_in_viewport()
-        await expect(newest).to_be_hidden()
-        await page.get_by_role("region", name="Captions").press("Home")
-        await expect(newest).to_be_visible()
-        await say_final(at.session(), "one more", 11.0)
-        await expect(captions(page).get_by_text("one more")).to_have_count(1)
-        await expect(captions(page).get_by_text("sentence 0.")).to_be_in_viewport()
-        await newest.click()
-        await expect(captions(page).get_by_text("one more")).to_be_in_viewport()
-        await expect(newest).to_be_hidden()
-
-
-async def test_whoever_comes_late_sees_what_was_said_before(tmp_path: Path) -> None:
-    async with stage(tmp_path) as at, at.call():
-        await say_final(at.session(), "said to nobody")
-        async with at.page() as page:
-            await expect(captions(page)).to_contain_text("said to nobody")
 
 
 # ── The list ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -252,6 +154,105 @@ async def test_the_next_call_is_shown_once_the_one_that_was_shown_by_itself_is_o
             await expect(captions(page)).to_contain_text("the next one")
 
 
+async def test_more_calls_than_one_page_of_the_list_holds_are_all_there(tmp_path: Path) -> None:
+    async with stage(tmp_path) as at, AsyncExitStack() as lines:
+        for number in range(101):
+            line = await lines.enter_async_context(phone(at.served.stream_url))
+            await line.start(call_sid=f"CA{number:03}")
+        await until_live_calls(at.served, 101)
+        async with at.page() as page:
+            await expect(calls(page)).to_have_count(101)
+            await expect(page.get_by_role("heading", name="Live calls 101")).to_be_visible()
+            await page.get_by_label("Find a call").fill("ca007")
+            await expect(calls(page)).to_have_count(1)
+            await expect(calls(page)).to_contain_text("CA007")
+            await page.get_by_label("Find a call").fill("nobody")
+            await expect(page.get_by_text("No call is like this.")).to_be_visible()
+
+
+async def test_of_many_calls_only_those_that_nobody_transcribes_can_be_seen(tmp_path: Path) -> None:
+    async with (
+        stage(tmp_path, listen, listen, refuse(503)) as at,
+        at.page() as page,
+        at.call(call_sid="CA1"),
+        at.call(call_sid="CA2"),
+    ):
+        await expect(calls(page)).to_have_count(2)
+        at.session().cut()
+        only = page.get_by_role("button", name="1 not transcribed")
+        await only.click()
+        await expect(calls(page)).to_have_count(1)
+        await expect(calls(page)).to_contain_text("CA2")
+        await only.click()
+        await expect(calls(page)).to_have_count(2)
+
+
+async def test_a_call_that_was_over_for_a_while_leaves_the_list(tmp_path: Path) -> None:
+    async with stage(tmp_path) as at, at.page() as page, at.call(call_sid="CA1"):
+        await page.clock.install()
+        await page.reload()
+        await page.get_by_role("button", name="CA1").click()
+        async with at.call(call_sid="CA2") as calling:
+            await expect(calls(page)).to_have_count(2)
+            await calling.stop()
+            await calling.closed()
+        await expect(calls(page).locator(".ended")).to_have_count(1)
+        await page.clock.fast_forward(20_000)
+        await expect(calls(page)).to_have_count(2)
+        await page.clock.fast_forward(12_000)
+        await expect(calls(page)).to_have_count(1)
+
+
+async def test_a_call_of_the_address_that_is_not_there_any_more_is_said_so(tmp_path: Path) -> None:
+    async with stage(tmp_path) as at, at.page("/?call=call_gone") as page:
+        await expect(page.get_by_role("alert")).to_have_text("The call of this address is not there any more.")
+        await until_live(page)
+        async with at.call(call_sid="CA1"):
+            await expect(page.get_by_role("button", name="CA1")).to_have_attribute("aria-pressed", "true")
+
+
+async def test_a_call_of_the_address_that_is_over_is_shown_by_its_name(tmp_path: Path) -> None:
+    async with stage(tmp_path) as at:
+        async with at.call(call_sid="CA1") as calling:
+            await calling.stop()
+            await calling.closed()
+        call_id = (await until_call(at.served, "CA1", is_over=True))["id"]
+        async with at.page(f"/?call={call_id}") as page:
+            await expect(page.get_by_role("heading", name="CA1")).to_be_visible()
+            await expect(captions(page)).to_contain_text("Call ended: stop")
+            await expect(page.get_by_text("Nothing was said.")).to_be_visible()
+
+
+async def test_a_list_that_cannot_be_had_is_asked_for_again(tmp_path: Path) -> None:
+    refused: dict[str, Any] = {"status": 503, "json": {"error": "store_busy", "message": "the store is busy"}}
+    async with stage(tmp_path) as at, at.call(call_sid="CA1"), at.page("/settings") as page:
+        await page.route(re.compile(r"/api/calls\?"), lambda route: route.fulfill(**refused), times=1)
+        await page.get_by_role("link", name="Live").click()
+        await expect(page.get_by_role("alert")).to_have_text(
+            "The list cannot be had. The gateway says: the store is busy"
+        )
+        await expect(calls(page)).to_have_count(1)
+        await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_the_tab_tells_how_many_calls_there_are(tmp_path: Path) -> None:
+    async with stage(tmp_path) as at, at.page() as page:
+        await expect(page).to_have_title(re.compile("^Live . Gateway$"))
+        async with at.call():
+            await expect(page).to_have_title(re.compile(r"^Live \(1\) "))
+
+
+async def test_the_content_is_reached_without_opening_the_page_anew(tmp_path: Path) -> None:
+    async with stage(tmp_path) as at, at.page("/settings?q=idle") as page:
+        await page.get_by_role("searchbox").fill("idle limits")
+        await page.get_by_role("link", name="Skip to the content").focus()
+        await page.evaluate("document.querySelector('h1').here = true")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("main")).to_be_focused()
+        assert await page.evaluate("document.querySelector('h1').here")
+        assert await page.evaluate("location.hash") == ""
+
+
 # ── The feed ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -272,6 +273,23 @@ async def test_after_a_broken_line_the_page_comes_back_by_itself_and_has_missed_
                 await until_live(page)
                 await expect(captions(page)).to_contain_text("said meanwhile")
                 await expect(page.get_by_role("button", name="CA2")).to_be_visible()
+
+
+async def test_a_line_that_is_dead_without_a_word_is_noticed(tmp_path: Path) -> None:
+    """So it is after a change of networks: nobody closes the connection, and nothing comes over it any more."""
+    async with stage(tmp_path) as direct, CutLine(direct.served.port) as road:
+        at = Stage(dataclasses.replace(direct.served, port=road.port), direct.speech, direct.chromium)
+        async with at.page() as page, direct.call():
+            await until_followed(page)
+            await expect(calls(page).locator(".stt")).to_have_text("live")
+            road.deafen()
+            await expect(page.get_by_role("status")).to_contain_text("Reconnecting since")
+            await expect(page.get_by_text("What is below may be old")).to_be_visible()
+            await say_final(at.session(), "said meanwhile")
+            road.mend()
+            await until_live(page)
+            await expect(captions(page)).to_contain_text("said meanwhile")
+            await expect(page.get_by_text("What is below may be old")).to_have_count(0)
 
 
 async def test_a_call_that_ends_behind_a_broken_line_is_not_in_progress_any_more(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The outbox page: what a receiver did not take is shown, sent again or dropped by a click."""
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -93,6 +94,28 @@ async def test_states_are_chosen(tmp_path: Path) -> None:
         await expect(page.locator("tr[data-event]")).to_have_count(0)
         await page.get_by_label("Given up", exact=True).check()
         await expect(page.locator("tr[data-event]")).to_have_count(2)
+
+
+async def test_with_no_state_chosen_nothing_is_shown_for_good(tmp_path: Path) -> None:
+    async with Receiver(status(422)) as receiver, outbox_page(receiver, tmp_path) as page:
+        for name in ("Waiting", "Given up", "Dropped"):
+            await page.get_by_label(name, exact=True).uncheck()
+        for _ in range(2):  # the first may have been on its way already
+            async with page.expect_response(re.compile(r"/api/outbox\?")):
+                pass
+        await expect(page.get_by_text("None of these.")).to_be_visible()
+        await expect(page.locator("tr[data-event]")).to_have_count(0)
+
+
+async def test_an_outbox_that_cannot_be_read_is_not_said_to_be_empty(tmp_path: Path) -> None:
+    refused: dict[str, Any] = {"status": 503, "json": {"error": "storage_error", "message": "the store is busy"}}
+    async with gateway(tmp_path) as served, browser() as chromium, open_page(chromium, served, "/settings") as page:
+        await page.route(re.compile(r"/api/outbox\?"), lambda route: route.fulfill(**refused), times=1)
+        await page.get_by_role("link", name="Outbox").click()
+        await expect(page.get_by_role("alert")).to_have_text("The gateway says: the store is busy")
+        assert await page.get_by_text("Nothing is left to deliver.").count() == 0
+        await expect(page.get_by_text("Nothing is left to deliver.")).to_be_visible()  # once it can be read
+        await expect(page.get_by_role("alert")).to_have_count(0)
 
 
 async def test_what_happens_elsewhere_appears_by_itself(tmp_path: Path) -> None:

@@ -54,6 +54,15 @@ async def test_a_secret_is_hidden(tmp_path: Path) -> None:
         assert TOKEN not in await page.content()
 
 
+async def test_a_page_that_cannot_be_had_is_said_so_and_tried_again(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as served, browser() as chromium, open_page(chromium, served, "/outbox") as page:
+        await page.route("**/assets/pages/settings.js", lambda route: route.abort(), times=1)
+        await page.get_by_role("link", name="Settings").click()
+        await expect(page.get_by_role("alert")).to_have_text("The gateway cannot be reached.")
+        await page.get_by_role("button", name="Try again").click()
+        await expect(page.get_by_role("heading", name="Settings")).to_be_visible()
+
+
 async def test_the_keyboard_reaches_search_and_choice(tmp_path: Path) -> None:
     async with settings_page(tmp_path) as page:
         await page.get_by_role("button", name="Log out").focus()

@@ -113,6 +113,11 @@ async def open_page(
                 else faults.append(f"asked {request.url}")
             ),
         )
+        line = served.url.replace("http", "ws", 1)
+        page.on(
+            "websocket",
+            lambda socket: None if socket.url.startswith(line) else faults.append(f"asked {socket.url}"),
+        )
         if token is not None:
             await page.goto(f"/?token={token}")
         await page.goto(path)

@@ -1,4 +1,4 @@
-"""A line to a server on loopback that can be cut, and mended again."""
+"""A line to a server on loopback that can be cut, or go dead without a word, and be mended again."""
 
 import asyncio
 from types import TracebackType
@@ -19,6 +19,8 @@ class CutLine:
     def __init__(self, port: int) -> None:
         self._behind = port
         self._is_cut = False
+        self._hears = asyncio.Event()
+        self._hears.set()
         self._open: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
@@ -30,6 +32,7 @@ class CutLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cut()
+        self._hears.set()
         self._listener.close()
 
     def cut(self) -> None:
@@ -38,9 +41,14 @@ class CutLine:
         for writer in self._open:
             writer.transport.abort()
 
+    def deafen(self) -> None:
+        """Keep every connection, new ones too, and let nothing through."""
+        self._hears.clear()
+
     def mend(self) -> None:
         """Let connections through again."""
         self._is_cut = False
+        self._hears.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._is_cut:
@@ -51,19 +59,19 @@ class CutLine:
         self._open |= ends
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_copy(reader, there))
-                tasks.create_task(_copy(back, writer))
+                tasks.create_task(self._copy(reader, there))
+                tasks.create_task(self._copy(back, writer))
         finally:
             self._open -= ends
             for end in ends:
                 end.close()
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass  # cut, or one side is gone
-    writer.close()
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                await self._hears.wait()
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass  # cut, or one side is gone
+        writer.close()

@@ -35,6 +35,16 @@ async def speak(caller: Phone, seconds: int) -> None:
             await caller.media(FRAMES_PER_S, track)
 
 
+async def until_live_calls(served: Gateway, count: int) -> None:
+    """Until the history has so many calls that go on, at most 200."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with asyncio.timeout(DEADLINE_S), aiohttp.ClientSession(headers=headers) as client:
+        while True:
+            async with client.get(f"{served.url}/api/calls", params={"state": "live", "limit": 200}) as answer:
+                if len((await answer.json())["calls"]) == count:
+                    return
+
+
 async def until_call(served: Gateway, call_sid: str, *, is_over: bool) -> dict[str, Any]:
     """The call as the history has it, once it is there, or over."""
     state = "ended" if is_over else "live"

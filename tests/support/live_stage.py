@@ -94,10 +94,14 @@ def calls(page: Page) -> Locator:
 
 
 async def until_live(page: Page) -> None:
-    await expect(page.get_by_role("status")).to_have_text("Feed live")
+    await expect(page.get_by_role("banner").get_by_role("status")).to_have_text("Feed live")
 
 
 async def until_followed(page: Page) -> None:
     """Until the page follows a call: a partial that nobody follows is shown to nobody."""
     await expect(captions(page)).to_be_attached()
     await until_live(page)
+
+
+async def colour(place: Locator) -> str:
+    return str(await place.evaluate("element => getComputedStyle(element).color"))

@@ -1,7 +1,12 @@
 // What the pages share: templates, requests, times.
 
-export { html, nothing, render, svg } from "./vendor/lit-html/lit-html.js";
+export { html, noChange, nothing, render, svg } from "./vendor/lit-html/lit-html.js";
 export { repeat } from "./vendor/lit-html/directives/repeat.js";
+
+const WHEN = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+/** Who is heard on a track. */
+export const SIDES = { inbound: "caller", outbound: "agent" };
 
 /** An answer that is not one: its status, and what it says. */
 export class Refused extends Error {
@@ -40,5 +45,15 @@ export function clock(seconds) {
 
 /** An ISO time as people write it here. */
 export function when(text) {
-  return text ? new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" }) : "";
+  return text ? WHEN.format(new Date(text)) : "";
+}
+
+/** A name of ours as words. */
+export function plain(name) {
+  return name.replaceAll("_", " ");
+}
+
+/** Why there is no answer, as the gateway says it, or that it cannot be reached. */
+export function reasonOf(error) {
+  return error instanceof Refused ? `The gateway says: ${error.message}` : "The gateway cannot be reached.";
 }

@@ -34,7 +34,8 @@ export class PhoneCall {
   #changed;
   #speed;
   #stream = null;
-  #feeds = [];
+  #starting = null; // the feed of all calls, until ours is there
+  #feed = null; // of our call
   #timer = null;
 
   /**
@@ -97,7 +98,7 @@ export class PhoneCall {
         resolve();
       };
       const started = ({ data }) => this.#started(data.call);
-      this.#feeds.push(new Feed("/api/events?types=call.started&partials=0", { "call.started": started }, { opened }));
+      this.#starting = new Feed("/api/feed?types=call.started&partials=0", { "call.started": started }, { opened });
     });
   }
 
@@ -130,16 +131,17 @@ export class PhoneCall {
   #started(call) {
     if (this.callId !== null || call.platform_call_id !== this.#stream?.callSid) return;
     this.callId = call.id;
+    this.#starting.close();
     const durable = (event) => this.captions.add(event);
     const types = ["call.started", "transcript.final", "call.dtmf", "call.gap", "stt.degraded", "stt.recovered", "assist.cue"];
-    this.#feeds.push(new Feed(`/api/calls/${encodeURIComponent(call.id)}/events`, {
+    this.#feed = new Feed(`/api/feed?call=${encodeURIComponent(call.id)}`, {
       ...Object.fromEntries(types.map((type) => [type, durable])),
       "transcript.partial": (event) => this.captions.hear(event),
       "call.ended": (event) => {
         durable(event);
         this.#finish();
       },
-    }));
+    });
     this.#changed();
   }
 
@@ -161,7 +163,8 @@ export class PhoneCall {
     this.source?.close();
     if (failure && this.state === "talking") this.#stream.stop();
     this.#stream?.close();
-    for (const feed of this.#feeds) feed.close();
+    this.#starting?.close();
+    this.#feed?.close();
     this.levels.clear();
     this.#become("over");
   }

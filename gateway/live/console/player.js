@@ -38,7 +38,7 @@ export class Player {
   }
 
   get at_s() {
-    return this.audio ? this.audio.currentTime : this._at_s;
+    return this.audio ? this.audio.currentTime : Math.min(this._at_s, this.duration_s || this._at_s);
   }
 
   get isPlaying() {

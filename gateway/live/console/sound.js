@@ -60,7 +60,7 @@ export class Microphone {
 
   /** Hear to the end of what has been said so far. */
   async stop() {
-    if (this.#context.state === "running") {
+    if (this.#context?.state === "running") {
       const over = new Promise((resolve) => (this.#ended = resolve));
       this.#node.port.postMessage("end");
       await over;
@@ -71,7 +71,9 @@ export class Microphone {
   async close() {
     this.#heard = null;
     for (const track of this.#stream?.getTracks() ?? []) track.stop();
-    if (this.#context?.state !== "closed") await this.#context?.close();
+    const context = this.#context;
+    this.#context = null; // it is closed once: a second time it would complain
+    await context?.close();
   }
 
   async #prepare() {

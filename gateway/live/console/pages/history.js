@@ -1,28 +1,32 @@
 // Calls, newest first, and a search over what was said in them. The address holds the filter and the words searched for.
 
+import { outcome } from "../call_names.js";
 import { Feed } from "../feed.js";
-import { api, clock, html, nothing, repeat, when } from "../lib.js";
+import { SIDES, api, clock, html, nothing, reasonOf, repeat, when } from "../lib.js";
 
 const STATES = [["all", "All"], ["live", "Live"], ["ended", "Ended"]];
 const NO_CALLS = {
   live: "No call is live.", ended: "No call has ended yet.", all: "No calls yet. Each call that comes in is listed here.",
 };
 const PAGE_SIZE = 50;
+const MOST_RENEWED = 200; // calls that the gateway gives at once; a longer list is left as the reader has it
 const MOST_HITS = 100;
 const TYPING_MS = 250; // how long a pause in typing is before it is searched
 const RENEWAL_MS = 1000; // the list is asked for again at most so often
 const WORD = /[\p{L}\p{N}\p{M}]+/gu;
 const WORDS = /([\p{L}\p{N}\p{M}]+)/u;
 const WORD_AT_END = /[\p{L}\p{N}\p{M}]$/u;
-const FEED = "/api/events?types=call.started,call.ended&partials=0";
+const FEED = "/api/feed?types=call.started,call.ended&partials=0";
 
 export async function open({ redraw, follow, query }) {
   const page = new History(redraw, follow, query);
   page.begin();
-  return { title: "Calls", view: () => page.view(), close: () => page.close() };
+  return page;
 }
 
 class History {
+  title = "Calls";
+
   constructor(redraw, follow, query) {
     this._redraw = redraw;
     this._follow = follow;
@@ -38,7 +42,7 @@ class History {
   begin() {
     addEventListener("keydown", (event) => this._key(event), { signal: this._ends.signal });
     const soon = () => this._renewSoon();
-    this._feed = new Feed(FEED, { "call.started": soon, "call.ended": soon });
+    this._feed = new Feed(FEED, { "call.started": soon, "call.ended": soon }, { opened: soon });
     this._ask();
   }
 
@@ -53,6 +57,8 @@ class History {
   _forget() {
     this._calls = [];
     this._hits = null;
+    this._isAll = true; // of the calls were searched
+    this._isOld = false;
     this._searched = "";
     this._next = null;
     this._isLoading = false;
@@ -83,28 +89,28 @@ class History {
     }, RENEWAL_MS);
   }
 
-  // Calls began or ended. The first page is asked for again; what the reader had of later pages stays below it.
+  // Calls began or ended: what the reader has is asked for again. Of a long list the reader is told, and left in peace.
   async _renew() {
+    this._isOld = this._calls.length > MOST_RENEWED;
+    if (this._isOld) return this._redraw();
     const number = this._asked;
-    const parameters = new URLSearchParams({ state: this._state, limit: PAGE_SIZE });
+    const limit = Math.max(PAGE_SIZE, Math.ceil(this._calls.length / PAGE_SIZE) * PAGE_SIZE);
     let page;
     try {
-      page = await api(`/calls?${parameters}`);
+      page = await api(`/calls?${new URLSearchParams({ state: this._state, limit })}`);
     } catch {
       return; // what is seen is still true of when it was asked for, and the next call tries again
     }
     if (number !== this._asked) return;
-    const fresh = new Set(page.calls.map((each) => each.id));
-    const isOnlyPage = this._calls.length <= PAGE_SIZE;
-    const older = isOnlyPage ? [] : this._calls.filter((each) => !fresh.has(each.id) && each.ended_at);
-    this._calls = [...page.calls, ...older];
-    if (isOnlyPage) this._next = page.next;
+    this._calls = page.calls;
+    this._next = page.next;
     this._redraw();
   }
 
   _search(words) {
-    return this._fetch(`/search?${new URLSearchParams({ q: words, limit: MOST_HITS })}`, ({ hits }) => {
+    return this._fetch(`/search?${new URLSearchParams({ q: words, limit: MOST_HITS })}`, ({ hits, complete }) => {
       this._hits = hits;
+      this._isAll = complete;
       this._searched = words;
     });
   }
@@ -184,7 +190,7 @@ class History {
           <label for="search">Search what was said</label>
           <input id="search" type="search" value=${this._words} autocomplete="off" spellcheck="false"
             aria-describedby="search-key" @input=${(event) => this._typed(event)}>
-          <span id="search-key" class="quiet key-hint">Key: /</span>
+          <span id="search-key" class="quiet key-hint">Key <kbd>/</kbd></span>
           <span class="show"><label for="state">Show</label>
           <select id="state" ?disabled=${this._words.trim() !== ""}
             @change=${(event) => this._change(event.target.value, this._words)}>
@@ -203,18 +209,23 @@ class History {
   _status() {
     if (this._isLoading && !this._calls.length) return this._words.trim() ? "Searching …" : "Loading …";
     if (this._fault) return "";
-    if (this._hits) {
-      if (!this._hits.length) return `Nobody said “${this._searched.trim()}”.`;
-      const least = this._hits.length === MOST_HITS ? "at least " : "";
-      return `${least}${this._hits.length} ${this._hits.length === 1 ? "place" : "places"}, the newest first`;
-    }
-    if (this._calls.length) return `${this._calls.length}${this._next ? "" : " in all"}, the newest first`;
-    return NO_CALLS[this._state];
+    if (this._hits) return `${this._found()}${this._isAll ? "" : " Older calls are still being read: search again in a while."}`;
+    if (!this._calls.length) return NO_CALLS[this._state];
+    const calls = this._calls.length === 1 ? "1 call" : `${this._calls.length} calls`;
+    return this._next ? `The newest ${calls}` : `${calls}, the newest first`;
+  }
+
+  _found() {
+    if (!this._hits.length) return `Nobody said “${this._searched.trim()}”.`;
+    const least = this._hits.length === MOST_HITS ? "At least " : "";
+    return `${least}${this._hits.length} ${this._hits.length === 1 ? "place" : "places"}, the newest first.`;
   }
 
   _table() {
     if (!this._calls.length) return nothing;
     return html`
+      ${this._isOld ? html`<p>Calls began or ended since.
+        <button type="button" @click=${() => this._ask()}>Show the newest</button></p>` : nothing}
       <table class="list" role="table" aria-label="Calls">
         <thead role="rowgroup"><tr role="row">
           ${["Started", "From", "To", "Platform", "Duration", "Said", "Outcome"].map((each) => html`
@@ -249,24 +260,13 @@ class History {
           <li class="card">
             <a class="entry" @click=${this._follow}
               href=${`/calls/${encodeURIComponent(hit.call.id)}?${new URLSearchParams({ t: hit.start_s })}`}
-              ><span class=${`speaker ${hit.track}`}>${hit.speaker}</span>
-              ${marked(hit.text, this._searched)}</a>
+              ><span class=${`speaker ${hit.track}`}>${hit.speaker ?? SIDES[hit.track]}</span>
+              <span dir="auto">${marked(hit.text, this._searched)}</span></a>
             <span class="quiet">${clock(hit.start_s)} into the call of ${when(hit.call.started_at)},
               ${hit.call.from ?? "unknown"} → ${hit.call.to ?? "unknown"}</span>
           </li>`)}
       </ol>`;
   }
-}
-
-/** How a call ended, or that it has not. */
-export function outcome(call) {
-  if (!call.ended_at) return html`<span class="good">live</span>`;
-  return html`<span class=${call.outcome === "completed" ? nothing : "warning"}>${plain(call.outcome ?? "unknown")}</span>`;
-}
-
-/** A name of ours as words. */
-export function plain(name) {
-  return name.replaceAll("_", " ");
 }
 
 /** The text with the words that were searched for marked; as in the search, the last one may go on. */
@@ -281,9 +281,4 @@ export function marked(text, searched) {
 // The search knows neither capitals nor accents.
 function folded(word) {
   return word.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
-}
-
-/** Why there is no answer, as the gateway says it, or that it cannot be reached. */
-export function reasonOf(error) {
-  return error.status ? `The gateway says: ${error.message}` : "The gateway cannot be reached.";
 }

@@ -1,49 +1,64 @@
 // The live page: calls in progress, and the captions of the one that was chosen.
 
+import "../call_captions.js";
+import { parties } from "../call_names.js";
 import { Captions } from "../captions.js";
 import { Feed } from "../feed.js";
-import { Refused, api, clock, html, nothing, repeat } from "../lib.js";
+import { Refused, api, html, nothing, reasonOf, repeat } from "../lib.js";
+import { LiveCalls, isDegraded } from "../live_calls.js";
+import { card, cueCard, nobody, walk } from "../live_list.js";
 
-const SIDES = { inbound: "Caller", outbound: "Agent" };
-const STATES = { live: "live", connecting: "connecting", degraded: "degraded" };
-const QUIETEST_DBFS = -60;
-const GONE_MS = 30_000; // an ended call stays in the list for so long
 const LIST_TYPES = ["call.started", "call.ended", "call.levels", "stt.degraded", "stt.recovered", "assist.cue"];
+const CALL_TYPES = ["transcript.final", "call.dtmf", "call.gap", "stt.degraded", "stt.recovered", "assist.cue", "call.ended"];
+const TICK_MS = 1000;
+const RETRY_MS = 5000; // of a list that could not be had
+const SILENCE_MS = 10_000; // longer than levels are ever waited for
+const FEW = 6; // calls among which nobody has to search
+const MOST_SHOWN = 300;
+const NARROW = "(max-width: 46rem)"; // as in live.css: the captions are below the list
 
 export async function open({ redraw, follow, query }) {
-  const page = new LivePage(redraw, follow, query.get("call"));
-  return { title: "Live", view: () => page.view(), close: () => page.close() };
+  return new LivePage(redraw, follow, query.get("call"));
 }
 
 class LivePage {
   #redraw;
   #go;
-  #calls = new Map(); // by id: {id, platform, from, to, …, at_s, at_ms, tracks, stt, cue, endedAt}
-  #over = new Set(); // calls that ended while the list was on its way are not in progress, whatever it says
+  #calls = new LiveCalls();
   #isLoaded = false;
-  #fault = null;
+  #fault = null; // {text, at_ms} of the list
   #chosen = null;
   #isByHand = false;
+  #missing = false; // the call of the address
+  #named = null; // that call, if it is over
   #captions = null;
   #callFeed = null;
   #feed;
   #timer;
+  #wanted = "";
+  #isDegradedOnly = false;
 
   constructor(redraw, go, chosen) {
     this.#redraw = redraw;
     this.#go = go;
+    const of = (data, how) => this.#calls.change(data.call.id, how);
     const listeners = {
       "call.started": ({ data, timestamp }) => this.#started(data, timestamp),
-      "call.ended": ({ data }) => this.#ended(data.call.id),
-      "call.levels": ({ calls }) => this.#measured(calls),
-      "stt.degraded": ({ data }) => this.#heardBy(data, "degraded"),
-      "stt.recovered": ({ data }) => this.#heardBy(data, "live"),
-      "assist.cue": ({ data }) => this.#change(data.call.id, (call) => (call.cue = data)),
+      "call.ended": ({ data }) => this.#calls.ended(data.call.id),
+      "call.levels": ({ calls }) => this.#calls.measured(calls),
+      "stt.degraded": ({ data }) => of(data, (call) => (call.stt = { ...call.stt, [data.track]: "degraded" })),
+      "stt.recovered": ({ data }) => of(data, (call) => (call.stt = { ...call.stt, [data.track]: "live" })),
+      "assist.cue": ({ data }) => of(data, (call) => (call.cue = data)),
     };
-    const path = `/api/events?partials=0&types=${LIST_TYPES.join(",")}`;
-    this.#feed = new Feed(path, listeners, { opened: () => this.#load() });
-    this.#timer = setInterval(() => this.#tick(), 1000);
-    if (chosen) this.#choose(chosen, true);
+    const path = `/api/feed?partials=0&types=${LIST_TYPES.join(",")}`;
+    this.#feed = new Feed(path, redrawing(listeners, redraw), { opened: () => this.#load() });
+    this.#timer = setInterval(() => this.#tick(), TICK_MS);
+    if (chosen) this.#lookUp(chosen);
+  }
+
+  get title() {
+    const live = this.#live.length;
+    return live ? `Live (${live})` : "Live";
   }
 
   close() {
@@ -52,19 +67,19 @@ class LivePage {
     this.#callFeed?.close();
   }
 
-  // ── what happens ────────────────────────────────────────────────────────────────────────────────────────────────
+  get #live() {
+    return this.#calls.all.filter(({ endedAt }) => endedAt === null);
+  }
 
-  // Asked whenever the feed is there (again): a call that began or ended meanwhile is seen here.
+  // ── What happens ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  // Whenever the feed is there (again).
   async #load() {
-    const before = [...this.#calls.keys()];
     try {
-      const calls = await allCalls();
-      const known = new Set(calls.map(({ id }) => id));
-      for (const call of calls.reverse()) this.#add(call);
-      for (const id of before) if (!known.has(id)) this.#ended(id);
+      await this.#calls.load();
       this.#fault = null;
     } catch (error) {
-      this.#fault = error instanceof Refused ? error.message : "the gateway cannot be reached";
+      this.#fault = { text: reasonOf(error), at_ms: performance.now() };
     }
     this.#isLoaded = true;
     this.#chooseOne();
@@ -72,125 +87,124 @@ class LivePage {
   }
 
   #started(data, timestamp) {
-    this.#add({ ...data.call, started_at: timestamp, tracks: data.tracks });
+    this.#calls.started(data, timestamp);
     this.#chooseOne();
   }
 
-  #add(call) {
-    if (this.#calls.has(call.id) || this.#over.has(call.id)) return;
-    this.#calls.set(call.id, { ...call, levels: {}, stt: {}, cue: null, at_s: null, at_ms: 0, endedAt: null });
-    this.#redraw();
-  }
-
-  #ended(id) {
-    this.#over.add(id);
-    this.#change(id, (call) => {
-      if (call.endedAt === null) call.duration_s = seconds(call);
-      call.endedAt ??= performance.now();
-    });
-  }
-
-  #measured(calls) {
-    const now = performance.now();
-    for (const [id, { at_s, tracks, stt }] of Object.entries(calls)) {
-      const call = this.#calls.get(id);
-      if (call && call.endedAt === null) Object.assign(call, { at_s, at_ms: now, levels: tracks, stt });
-    }
-    this.#redraw();
-  }
-
-  #heardBy(data, state) {
-    this.#change(data.call.id, (call) => (call.stt = { ...call.stt, [data.track]: state }));
-  }
-
-  #change(id, how) {
-    const call = this.#calls.get(id);
-    if (!call) return;
-    how(call);
-    this.#redraw();
-  }
-
   #tick() {
-    const now = performance.now();
-    for (const [id, { endedAt }] of this.#calls) {
-      if (endedAt !== null && now - endedAt > GONE_MS && id !== this.#chosen) this.#calls.delete(id);
+    this.#calls.tidy(this.#chosen);
+    if (this.#live.length) this.#feed.expect(SILENCE_MS);
+    if (this.#fault && performance.now() - this.#fault.at_ms > RETRY_MS) {
+      this.#fault.at_ms = performance.now();
+      this.#load();
     }
     this.#redraw();
   }
 
-  // ── the chosen call ─────────────────────────────────────────────────────────────────────────────────────────────
+  // ── The chosen call ────────────────────────────────────────────────────────────────────────────────────────────
 
   // Who has chosen nothing sees the newest call, and the next one once that is over.
   #chooseOne() {
     const chosen = this.#calls.get(this.#chosen);
     if (this.#chosen !== null && (this.#isByHand || (chosen && chosen.endedAt === null))) return;
-    const newest = [...this.#calls.values()].findLast(({ endedAt }) => endedAt === null);
-    if (newest) this.#choose(newest.id, false);
+    const [newest] = this.#live;
+    if (newest) this.#choose(newest.id);
   }
 
-  #choose(id, isByHand) {
-    this.#isByHand = isByHand;
-    if (isByHand) history.replaceState(null, "", `/?call=${encodeURIComponent(id)}`);
+  #chooseByHand(id) {
+    this.#isByHand = true;
+    this.#missing = false;
+    history.replaceState(null, "", `/?call=${encodeURIComponent(id)}`);
+    this.#choose(id);
+    requestAnimationFrame(() => {
+      if (matchMedia(NARROW).matches) document.querySelector(".talk")?.scrollIntoView();
+    });
+  }
+
+  // The call of the address: it may be over, or not be there any more.
+  async #lookUp(id) {
+    this.#isByHand = true;
+    this.#choose(id);
+    try {
+      this.#named = await api(`/calls/${encodeURIComponent(id)}`);
+    } catch (error) {
+      if (!(error instanceof Refused && error.status === 404) || this.#chosen !== id) return; // the feed tells of others
+      this.#callFeed.close();
+      this.#chosen = this.#captions = this.#callFeed = null;
+      this.#isByHand = false;
+      this.#missing = true;
+      history.replaceState(null, "", "/");
+      this.#chooseOne();
+    }
+    this.#redraw();
+  }
+
+  #choose(id) {
     if (this.#chosen === id) return;
     this.#chosen = id;
     this.#callFeed?.close();
     const captions = (this.#captions = new Captions());
-    const keep = (event) => captions.add(event);
-    const types = ["transcript.final", "call.dtmf", "call.gap", "stt.degraded", "stt.recovered", "assist.cue"];
-    const listeners = Object.fromEntries(types.map((type) => [type, keep]));
+    const listeners = Object.fromEntries(CALL_TYPES.map((type) => [type, (event) => captions.add(event)]));
     listeners["transcript.partial"] = (event) => captions.hear(event);
-    listeners["call.ended"] = (event) => {
-      captions.add(event);
-      this.#callFeed?.close(); // nothing comes after it
+    const feed = (this.#callFeed = new Feed(`/api/feed?call=${encodeURIComponent(id)}`, listeners));
+    captions.addEventListener("change", () => {
+      if (captions.isOver) feed.close(); // nothing comes after it
       this.#redraw();
-    };
-    listeners["assist.cue"] = (event) => {
-      captions.add(event);
-      this.#redraw();
-    };
-    this.#callFeed = new Feed(`/api/calls/${encodeURIComponent(id)}/events`, listeners);
+    });
     this.#redraw();
   }
 
-  // ── the view ────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── The view ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   view() {
-    const calls = [...this.#calls.values()].reverse();
-    const live = calls.filter(({ endedAt }) => endedAt === null).length;
+    const calls = this.#calls.all;
     const isAny = calls.length > 0 || this.#chosen !== null;
     return html`
       <div class="live-page">
-        <h1>Live calls <span class="count">${live}</span></h1>
-        ${this.#fault ? html`<p class="bad" role="alert">The list cannot be had: ${this.#fault}</p>` : nothing}
-        ${isAny ? this.#both(calls) : this.#isLoaded ? nobody() : html`<p class="quiet">Loading …</p>`}
+        ${this.#head(calls)}
+        ${this.#fault ? html`<p class="bad" role="alert">The list cannot be had. ${this.#fault.text}</p>` : nothing}
+        ${this.#missing ? html`<p class="warning" role="alert">The call of this address is not there any more.</p>` : nothing}
+        ${isAny ? this.#both(calls) : this.#isLoaded ? nobody(this.#go) : html`<p class="quiet loading">Loading …</p>`}
       </div>`;
+  }
+
+  #head(calls) {
+    const degraded = calls.filter(isDegraded).length;
+    return html`
+      <div class="head row">
+        <h1>Live calls <span class="count">${this.#live.length}</span></h1>
+        ${degraded || this.#isDegradedOnly ? html`
+          <button class="count warning" aria-pressed=${String(this.#isDegradedOnly)} title="Show only these"
+            @click=${() => this.#narrow(this.#wanted, !this.#isDegradedOnly)}>${degraded} not transcribed</button>` : nothing}
+        ${calls.length > FEW || this.#wanted ? html`
+          <input type="search" class="find" aria-label="Find a call" placeholder="Number, name or id" autocomplete="off"
+            .value=${this.#wanted} @input=${(event) => this.#narrow(event.target.value, this.#isDegradedOnly)}>` : nothing}
+      </div>`;
+  }
+
+  #narrow(wanted, isDegradedOnly) {
+    this.#wanted = wanted;
+    this.#isDegradedOnly = isDegradedOnly;
+    this.#redraw();
   }
 
   #both(calls) {
+    const wanted = this.#wanted.trim().toLowerCase();
+    const found = calls.filter((call) => call.words.includes(wanted) && (!this.#isDegradedOnly || isDegraded(call)));
+    const shown = found.slice(0, MOST_SHOWN);
     return html`
       <div class="floor">
-        <ul class="calls" aria-label="Calls in progress" @keydown=${walk}>
-          ${repeat(calls, ({ id }) => id, (call) => this.#call(call))}
-        </ul>
-        ${this.#chosen === null ? nothing : this.#talk(this.#calls.get(this.#chosen))}
+        <div class="list">
+          <ul class="calls" aria-label="Calls in progress" @keydown=${walk}>
+            ${repeat(shown, ({ id }) => id, (call) => card(call, {
+              isChosen: call.id === this.#chosen, choose: () => this.#chooseByHand(call.id), follow: this.#go,
+            }))}
+          </ul>
+          ${found.length ? nothing : html`<p class="quiet">${calls.length ? "No call is like this." : "No call at the moment."}</p>`}
+          ${shown.length < found.length ? html`<p class="quiet">The newest ${MOST_SHOWN} of ${found.length}.</p>` : nothing}
+        </div>
+        ${this.#chosen === null ? nothing : this.#talk(this.#calls.get(this.#chosen) ?? this.#named)}
       </div>`;
-  }
-
-  #call(call) {
-    const isOver = call.endedAt !== null;
-    return html`
-      <li class="call ${isOver ? "over" : ""}">
-        <button class="choose" aria-pressed=${String(call.id === this.#chosen)}
-                @click=${() => this.#choose(call.id, true)}>
-          <span class="parties">${parties(call)}</span>
-          <span class="duration">${clock(seconds(call))}</span>
-          <span class="from"><span class="platform">${call.platform}</span>${
-            parties(call) === brief(call) ? nothing : html` · ${brief(call)}`} · since ${hour(call)}</span>
-        </button>
-        ${isOver ? html`<p class="ended">ended – <a href="/calls/${call.id}" @click=${this.#go}>open</a></p>` : html`
-          <div class="tracks">${(call.tracks ?? []).map((track) => meter(call, track))}</div>`}
-        ${call.cue ? html`<p class="cue"><strong>${call.cue.cue}</strong> “${call.cue.text}”</p>` : nothing}
-      </li>`;
   }
 
   #talk(call) {
@@ -200,7 +214,7 @@ class LivePage {
         <header class="row">
           <h2>${call ? parties(call) : "Call"}</h2>
           ${isOver ? html`<span class="quiet">ended</span>` : nothing}
-          <a href="/calls/${this.#chosen}" @click=${this.#go}>open</a>
+          <a href="/calls/${this.#chosen}" @click=${this.#go}>Open call</a>
         </header>
         <call-captions .captions=${this.#captions} label="Captions"></call-captions>
         <aside class="cues" aria-label="Cues" tabindex="0">
@@ -211,74 +225,8 @@ class LivePage {
   }
 }
 
-// Page by page: a call that is missing here is taken for ended.
-async function allCalls() {
-  const calls = [];
-  let before = "";
-  do {
-    const page = await api(`/calls?state=live&limit=100${before}`);
-    calls.push(...page.calls);
-    before = page.next === null ? null : `&before=${encodeURIComponent(page.next)}`;
-  } while (before !== null);
-  return calls;
-}
-
-function nobody() {
-  const address = location.origin.replace(/^http/, "ws");
-  return html`
-    <div class="card nobody">
-      <h2>No call at the moment</h2>
-      <p>The next one appears here by itself. To place a first one from a recording:</p>
-      <pre><code>gateway call recording.wav --url ${address}/twilio/stream</code></pre>
-      <p>Or <a href="/phone">speak into this computer's microphone</a>.</p>
-    </div>`;
-}
-
-function meter(call, track) {
-  const level = Math.max(QUIETEST_DBFS, call.levels[track] ?? QUIETEST_DBFS);
-  const state = call.stt[track] ?? "connecting";
-  const name = SIDES[track] ?? track;
-  return html`
-    <span class="side">${name}</span>
-    <meter class=${track} min=${QUIETEST_DBFS} max="0" .value=${level} aria-label="Level of the ${name.toLowerCase()}"
-           title="${Math.round(level)} dBFS"></meter>
-    <span class="stt ${state}" title="Speech recognition">${STATES[state] ?? state}</span>`;
-}
-
-function cueCard(cue) {
-  return html`
-    <li><strong>${cue.cue}</strong> <span class="at">${clock(cue.start_s)}</span>
-      <p>“${cue.text}”</p>${cue.note ? html`<p class="note">${cue.note}</p>` : nothing}</li>`;
-}
-
-function parties({ from, to, metadata, platform_call_id, id }) {
-  if (from || to) return `${from ?? "unknown"} → ${to ?? "unknown"}`;
-  return metadata?.name ?? brief({ platform_call_id, id });
-}
-
-// What the platform calls it, as far as people compare such things.
-function brief({ platform_call_id, id }) {
-  const name = platform_call_id ?? id;
-  return name.length > 18 ? `${name.slice(0, 8)}…${name.slice(-6)}` : name;
-}
-
-function hour({ started_at }) {
-  return new Date(started_at).toLocaleTimeString(undefined, { timeStyle: "short" });
-}
-
-function seconds(call) {
-  if (call.endedAt !== null) return call.duration_s;
-  if (call.at_s !== null) return call.at_s + (performance.now() - call.at_ms) / 1000;
-  return (Date.now() - Date.parse(call.started_at)) / 1000;
-}
-
-// Up and down go from call to call, as in any list.
-function walk(event) {
-  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (!step) return;
-  const buttons = [...event.currentTarget.querySelectorAll(".choose")];
-  const next = buttons[buttons.indexOf(document.activeElement) + step];
-  if (!next) return;
-  event.preventDefault();
-  next.focus();
+// The same listeners; after each the page is shown anew.
+function redrawing(listeners, redraw) {
+  const all = Object.entries(listeners).map(([type, listen]) => [type, (event) => { listen(event); redraw(); }]);
+  return Object.fromEntries(all);
 }

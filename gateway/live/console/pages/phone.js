@@ -2,8 +2,8 @@
 //
 // The call is the page's only in looks: it goes on while other pages of the console are looked at.
 
-import "../captions.js";
-import { clock, html, nothing } from "../lib.js";
+import "../call_captions.js";
+import { SIDES, clock, html, nothing } from "../lib.js";
 import { PhoneCall } from "../phone_call.js";
 import { Microphone, Recording } from "../sound.js";
 import { QUIETEST_DB } from "../telephone.js";
@@ -17,7 +17,6 @@ const STATES = {
   ending: "Hung up; the last words are being transcribed …",
   over: "The call is over.",
 };
-const SIDES = { inbound: "Caller", outbound: "Agent" };
 const CLEANING = { echoCancellation: "Cancel echo", noiseSuppression: "Suppress noise", autoGainControl: "Even out loudness" };
 const SPEEDS = [[1, "real time"], [2, "twice as fast"], [5, "five times as fast"], [20, "twenty times as fast"]];
 
@@ -26,6 +25,7 @@ let speed = 1;
 let fileName = null;
 let microphones = [];
 let call = null;
+let isDropping = false;
 let redraw = () => {};
 
 addEventListener("pagehide", () => call?.leave());
@@ -70,14 +70,14 @@ function isBusy() {
 
 function view(context) {
   return html`
-    <div class="phone" @dragover=${allowDrop} @drop=${dropped}>
+    <div class="phone ${isDropping ? "dropping" : ""}" @dragover=${allowDrop} @dragleave=${dropOver} @drop=${dropped}>
       <h1>Phone</h1>
       <p class="quiet">Speak to the gateway as a phone call would: 8 kHz mu-law in Twilio's dialect.</p>
       <div class="ways">
         <section class="card" aria-labelledby="speak">
           <h2 id="speak">Speak</h2>
           ${microphoneChoices()}
-          <button class="place" ?disabled=${isBusy()} @click=${callWithMicrophone}>Call</button>
+          <button class="place first" ?disabled=${isBusy()} @click=${callWithMicrophone}>Call</button>
         </section>
         <section class="card drop" aria-labelledby="play">
           <h2 id="play">Play a recording</h2>
@@ -119,13 +119,13 @@ function callView({ follow }) {
       <p class="row">
         <span class="state ${call.state}" role="status">${call.failure ? nothing : STATES[call.state]}</span>
         <span class="duration">${clock(call.sent_ms / 1000)}${total()}</span>
-        <button class="hang-up" ?disabled=${!isBusy() || call.state === "ending"} @click=${() => call.hangUp()}>Hang up</button>
+        <button class="hang-up risky" ?disabled=${!isBusy() || call.state === "ending"} @click=${() => call.hangUp()}>Hang up</button>
         ${call.callId ? html`<a href="/calls/${call.callId}" @click=${follow}>This call's page</a>` : nothing}
       </p>
       ${call.failure ? html`<p class="bad" role="alert">${call.failure}</p>` : nothing}
       ${(call.source?.tracks ?? []).map((track) => html`
-        <label class="level">${SIDES[track]}
-          <meter min=${QUIETEST_DB} max="0" .value=${call.levels.get(track) ?? QUIETEST_DB}></meter></label>`)}
+        <label class="level"><span>${SIDES[track]}</span>
+          <meter class=${track} min=${QUIETEST_DB} max="0" .value=${call.levels.get(track) ?? QUIETEST_DB}></meter></label>`)}
       <div class="said-and-keys">
         <call-captions .captions=${call.captions} label="Captions"></call-captions>
         <div class="keypad" role="group" aria-label="Keypad">
@@ -147,11 +147,24 @@ function chosen(event) {
 }
 
 function allowDrop(event) {
-  if (event.dataTransfer.types.includes("Files")) event.preventDefault();
+  if (!event.dataTransfer.types.includes("Files")) return;
+  event.preventDefault();
+  showDrop(true);
+}
+
+function dropOver(event) {
+  if (!event.currentTarget.contains(event.relatedTarget)) showDrop(false);
+}
+
+function showDrop(isNow) {
+  if (isDropping === isNow) return;
+  isDropping = isNow;
+  redraw();
 }
 
 function dropped(event) {
   if (!event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
+  showDrop(false);
   callWithFile(event.dataTransfer.files[0]);
 }

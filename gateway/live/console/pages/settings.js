@@ -48,7 +48,7 @@ export async function open({ redraw, query }) {
     </section>`;
   }
 
-  return { title: "Settings", view, close() {} };
+  return { title: "Settings", view };
 }
 
 // The roles are said once more, for phones: what is not laid out as a table is none to some browsers.
@@ -66,6 +66,7 @@ function row(setting) {
 function value(given) {
   if (given === null || given === "") return html`<span class="quiet">none</span>`;
   if (given === HIDDEN) return html`<span class="quiet">hidden</span>`;
+  if (Array.isArray(given)) return html`<code>[${given.map((each) => JSON.stringify(each)).join(", ")}]</code>`;
   return html`<code>${typeof given === "string" ? given : JSON.stringify(given)}</code>`;
 }
 
