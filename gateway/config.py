@@ -667,13 +667,18 @@ _PATTERN_NAME = re.compile(r"[a-z](?:[a-z-]{0,30}[a-z])?")
 _MASK = "**********"  # as SecretStr has it
 # Parameters of a query, but for those that are only a placeholder.
 _PARAMETER = re.compile(r"([?&;][^=&;#]*=)(?!\{[^{}]*\}(?:[&;#]|$))[^&;#]+")
+# Parts of a path that look like keys, as some receivers give them out; words of a path have no digits or are short.
+_KEY_IN_PATH = re.compile(r"(?<=/)(?=[^/?#]*[0-9])[A-Za-z0-9_.~-]{16,}(?=[/?#]|$)")
 _SECRET_NAME = re.compile(r"(?:^|[_-])(?:api_?key|key|token|secret|password|auth\w*|credentials?)$", re.IGNORECASE)
 
 
 def masked(name: str, value: Any) -> Any:
-    """A setting as it may be shown: addresses may hold keys in their query, and a vendor's options may be keys."""
+    """A setting as it may be shown: addresses may hold keys, and a vendor's options may be keys."""
     if name == "url" and isinstance(value, str):
-        return _PARAMETER.sub(rf"\1{_MASK}", re.sub(r"(?<=://)[^/?#@]*@", f"{_MASK}@", value))
+        origin = re.match(r"[a-z]+://[^/?#]*", value)
+        path = origin.end() if origin else 0
+        shown = re.sub(r"(?<=://)[^/?#@]*@", f"{_MASK}@", value[:path]) + _KEY_IN_PATH.sub(_MASK, value[path:])
+        return _PARAMETER.sub(rf"\1{_MASK}", shown)
     if name == "options" and isinstance(value, Mapping):
         return {option: _MASK if _SECRET_NAME.search(option) else text for option, text in value.items()}
     return value

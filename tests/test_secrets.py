@@ -212,6 +212,16 @@ def test_placeholders_of_an_address_stay_readable_and_everything_else_in_its_que
     assert settings.stt.profiles["p"].url == url
 
 
+def test_what_looks_like_a_key_in_the_path_of_an_address_is_not_shown() -> None:
+    url = "https://hooks.example.com/services/T024BE7LDXk93hGq0pL/transcripts/v2"
+    settings = config_sources.load(
+        environ={"GATEWAY_WEBHOOK__URL": url, "GATEWAY_WEBHOOK__SECRET": "whsec_" + HOOK_SECRET}
+    )
+    shown = str(config_sources.effective(settings))
+    assert "https://hooks.example.com/services/**********/transcripts/v2" in shown
+    assert "T024BE7LD" not in shown + repr(settings)
+
+
 SECRET_NAME = re.compile(r"(?:^|_)(?:token|signature|secret|seal|mac|digest|api_key|password|presented)s?$", re.I)
 
 
