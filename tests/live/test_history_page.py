@@ -199,6 +199,24 @@ async def test_the_search_marks_what_was_said(tmp_path: Path) -> None:
             assert await page.locator(".hits li").first.locator("mark").all_text_contents() == ["second", "3"]
 
 
+async def test_what_was_searched_for_is_marked_in_writing_without_spaces_too(tmp_path: Path) -> None:
+    texts = {"見積、": "本日の見積。見積書", "กิน": "ไปกินข้าวกัน", "café 3": "Cafe 3番 34"}
+    marks = {"見積、": ["見積", "見積"], "กิน": ["กิน"], "café 3": ["Cafe", "3", "34"]}
+    call = {"id": "call_1", "from": None, "to": None, "started_at": "2026-11-21T10:00:00Z", "ended_at": None}
+    async with gateway(tmp_path) as served, browser() as chromium, open_page(chromium, served, "/calls") as page:
+
+        async def answer(route: Route) -> None:
+            text = texts[parse_qs(urlsplit(route.request.url).query)["q"][0]]
+            hit = {"call": call, "sequence": 1, "track": "inbound", "speaker": "caller", "text": text}
+            await route.fulfill(json={"hits": [{**hit, "start_s": 1.0, "end_s": 2.0}], "complete": True})
+
+        await page.route("**/api/search**", answer)
+        for searched, text in texts.items():
+            await page.get_by_label("Search what was said").fill(searched)
+            await expect(page.locator(".hits li")).to_contain_text(text)
+            assert await page.locator(".hits mark").all_text_contents() == marks[searched]
+
+
 async def test_a_hit_jumps_to_its_place_in_the_call(tmp_path: Path) -> None:
     async with gateway(tmp_path) as served, browser() as chromium:
         call_id = await keep_call(served, seconds=4)

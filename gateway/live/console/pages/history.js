@@ -13,8 +13,13 @@ const MOST_RENEWED = 200; // calls that the gateway gives at once; a longer list
 const MOST_HITS = 100;
 const TYPING_MS = 250; // how long a pause in typing is before it is searched
 const RENEWAL_MS = 1000; // the list is asked for again at most so often
-const WORD = /[\p{L}\p{N}\p{M}]+/gu;
-const WORDS = /([\p{L}\p{N}\p{M}]+)/u;
+// Scripts without spaces between words: there a row of characters is found wherever it stands (search_words.py).
+const SCRIPTS = "Han Hira Kana Bopo Hang Thai Laoo Mymr Khmr".split(" ").map((name) => `\\p{scx=${name}}`);
+const UNSPACED = `(?:(?=[\\p{L}\\p{N}\\p{M}])[${SCRIPTS.join("")}])`;
+const WORD = `${UNSPACED}+|(?:(?!${UNSPACED})[\\p{L}\\p{N}\\p{M}])+`;
+const WORDS = new RegExp(`(${WORD})`, "u");
+const ALL_WORDS = new RegExp(WORD, "gu");
+const IS_UNSPACED = new RegExp(`^${UNSPACED}`, "u");
 const WORD_AT_END = /[\p{L}\p{N}\p{M}]$/u;
 const FEED = "/api/feed?types=call.started,call.ended&partials=0";
 
@@ -271,11 +276,18 @@ class History {
 
 /** The text with the words that were searched for marked; as in the search, the last one may go on. */
 export function marked(text, searched) {
-  const wanted = (searched.match(WORD) ?? []).map(folded);
+  const typed = searched.match(ALL_WORDS) ?? [];
+  const rows = typed.filter((word) => IS_UNSPACED.test(word));
+  const row = rows.length ? new RegExp(`(${rows.join("|")})`, "u") : /$^/;
+  const wanted = typed.map(folded);
   const begun = WORD_AT_END.test(searched) ? wanted.at(-1) : null;
   const isWanted = (word) => wanted.includes(word) || (begun !== null && word.startsWith(begun));
-  const isMarked = (piece, number) => number % 2 && isWanted(folded(piece)); // the odd ones are the words
-  return text.split(WORDS).map((piece, number) => (isMarked(piece, number) ? html`<mark>${piece}</mark>` : piece));
+  const mark = (piece) => html`<mark>${piece}</mark>`;
+  const second = (pieces, change) => pieces.map((piece, number) => (number % 2 ? change(piece) : piece));
+  return second(text.split(WORDS), (word) => {
+    if (IS_UNSPACED.test(word)) return second(word.split(row), mark);
+    return isWanted(folded(word)) ? mark(word) : word;
+  });
 }
 
 // The search knows neither capitals nor accents.
