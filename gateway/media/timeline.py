@@ -89,8 +89,6 @@ class Timeline:
         self._origin_ms = origin_ms
         self._per_ms = audio_format.rate_hz / 1000
         self._bytes_per_sample = audio_format.bytes_per_sample
-        # None where a millisecond is not a whole number of samples.
-        self._bytes_per_ms = None if audio_format.rate_hz % 1000 else int(self._per_ms) * self._bytes_per_sample
         self._tolerance = TOLERANCE_MS * self._per_ms
         self._max_fill = int(max_fill_s * audio_format.rate_hz)
         self._next_chunk: int | None = None
@@ -127,26 +125,14 @@ class Timeline:
         expected = [None] * len(frames) if first is None else list(range(first, first + len(frames)))
         if [frame.chunk for frame in frames] != expected:
             return None
-        offsets = [frame.offset_ms for frame in frames]
-        sizes = [len(frame.payload) for frame in frames]
-        if sizes.count(sizes[0]) == len(sizes) and offsets == self._at_intervals(offsets[0], sizes[0], len(sizes)):
-            offsets, sizes = offsets[:1], [sum(sizes)]  # what holds for the first of them holds for all
         position, per_ms, width = self.position, self._per_ms, self._bytes_per_sample
         origin, tolerance = self._origin_ms * per_ms, self._tolerance
-        for offset_ms, size in zip(offsets, sizes, strict=True):
+        for frame in frames:
+            offset_ms = frame.offset_ms
             if offset_ms is not None and abs(offset_ms * per_ms - origin - position) >= tolerance:
                 return None
-            position += size // width
+            position += len(frame.payload) // width
         return position
-
-    def _at_intervals(self, offset_ms: int | None, size: int, count: int) -> list[int] | None:
-        """The offsets of so many frames of that size, one behind the other; None if they would not be whole."""
-        if offset_ms is None or not self._bytes_per_ms:
-            return None
-        interval_ms, rest = divmod(size, self._bytes_per_ms)
-        if rest or not interval_ms:
-            return None
-        return list(range(offset_ms, offset_ms + count * interval_ms, interval_ms))
 
     def follow(self, frames: Sequence[AudioFrame], end: int) -> None:
         """Place frames at `position`, which then lies behind them: at `end`, as `expects` said of them just now."""
