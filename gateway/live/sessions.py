@@ -7,18 +7,19 @@ the list of those would be gone. So they are remembered, and whoever restarts th
 Pure: the caller passes the time, in seconds of any monotonic clock, and what is random.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Generic, TypeVar
 
-Holder = TypeVar("Holder")
+Holder = TypeVar("Holder", bound=Hashable)
 
 IDLE_S = 12 * 3600.0
 """A session that is not used for so long ends: a shift, and no night."""
 LONGEST_S = 7 * 24 * 3600.0
 MOST = 1000
-"""Sessions at once; one more ends the one that was not used for longest."""
+"""Sessions at once; one more ends the one that was not used for longest, of the kind of holder that has most."""
 
 
 @dataclass(slots=True)
@@ -46,7 +47,7 @@ class Sessions(Generic[Holder]):
     def begin(self, session_id: str, holder: Holder, now: float) -> None:
         """Remember a new session; its id has at least 128 random bits."""
         if len(self._sessions) >= self._capacity:
-            self._sessions.popitem(last=False)
+            self._end_oldest()
         self._sessions[_hash(session_id)] = _Session(holder, now, now)
 
     def find(self, session_id: str, now: float, *, is_use: bool = True) -> Holder | None:
@@ -66,6 +67,11 @@ class Sessions(Generic[Holder]):
     def end(self, session_id: str) -> None:
         """End a session, if there is one."""
         self._sessions.pop(_hash(session_id), None)
+
+    def _end_oldest(self) -> None:
+        """Of those who have most: whoever has a token for reading only cannot end others' sessions with its own."""
+        ((most, _),) = Counter(session.holder for session in self._sessions.values()).most_common(1)
+        del self._sessions[next(key for key, session in self._sessions.items() if session.holder == most)]
 
 
 def _has_ended(session: _Session[Holder], now: float) -> bool:

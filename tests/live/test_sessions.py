@@ -61,3 +61,11 @@ def test_one_too_many_ends_the_one_that_was_not_used_for_longest() -> None:
 def test_an_odd_id_is_no_session(odd: str) -> None:
     sessions: Sessions[str] = Sessions()
     assert sessions.find(odd, 0.0) is None
+
+
+def test_many_log_ins_of_one_kind_end_none_of_the_other() -> None:
+    sessions: Sessions[str] = Sessions(capacity=3)
+    sessions.begin("mine", "full", 0.0)
+    for number in range(10):
+        sessions.begin(f"wall {number}", "read", 1.0 + number)
+    assert (sessions.find("mine", 20.0), len(sessions)) == ("full", 3)
