@@ -244,13 +244,18 @@ def judge(played: Played, well: Played, alone: Played) -> dict[str, Any]:
 
 
 def is_good(figures: dict[str, Any]) -> bool:
-    """Whether the figures are those to be reached."""
+    """
+    Whether the figures are those to be reached.
+
+    The fault may add a fifth to the other receiver's delays; that there are two receivers, one job of the store, too.
+    """
     return bool(
         figures["in_order"]
         and figures["ids_with_two_bodies"] == 0
         and figures["dead"] == 0
         and figures["caught_up_s"] is not None
-        and figures["p99_ms"] <= 1.2 * min(figures["p99_well_ms"], figures["p99_alone_ms"])
+        and figures["p99_ms"] <= 1.2 * figures["p99_well_ms"]
+        and figures["p99_ms"] <= 1.2 * figures["p99_alone_ms"] + 1000 * JOB_S
     )
 
 
@@ -282,7 +287,8 @@ async def run(seed: int, *, short: bool = False) -> dict[str, Any]:
         "shown": (
             f"{figures['events']} events of {figures['calls']} calls: all delivered in order: {figures['in_order']}, "
             f"backlog {figures['caught_up_s']} s after it was back; the other endpoint's p99 delay "
-            f"{figures['p99_ms']} ms, {figures['p99_well_ms']} ms without the fault"
+            f"{figures['p99_ms']} ms, {figures['p99_well_ms']} ms without the fault, "
+            f"{figures['p99_alone_ms']} ms without the other receiver"
         ),
         "ok": is_good(figures),
         "figures": figures,
