@@ -14,7 +14,7 @@ from gateway.server import Gateway, serving
 from tests.support.console import TOKEN, browser, gateway, open_page
 from tests.support.cut_line import CutLine
 from tests.support.feed_house import DEADLINE_S, EventSource, Told
-from tests.support.pulse_server import PulseServer, PulseSession, say_nothing
+from tests.support.pulse_server import PulseServer, PulseSession, recognise, say_nothing
 from tests.support.whole_gateway import heard_by, phone, settings
 
 FRAMES_PER_S = 50
@@ -115,8 +115,14 @@ async def test_the_end_of_the_gateway_is_the_end_of_the_stream(tmp_path: Path) -
 
 
 async def test_a_browser_sees_a_call_and_resumes_after_its_connection_was_cut(tmp_path: Path) -> None:
+    async def hear(session: PulseSession) -> None:
+        await session.receive_audio(0.5)
+        await session.say("I'd like")  # alone: with a final behind it nobody might be shown it
+        await recognise()(session)
+
     async with (
-        gateway(tmp_path) as served,
+        PulseServer(hear) as speech,
+        gateway(tmp_path, stt=heard_by(speech)) as served,
         CutLine(served.port) as line,
         browser() as chromium,
         open_page(chromium, replace(served, port=line.port), "/assets/lib.js", token=None) as page,
@@ -124,7 +130,8 @@ async def test_a_browser_sees_a_call_and_resumes_after_its_connection_was_cut(tm
     ):
         await page.evaluate(LISTEN, [TYPES, TOKEN])
         await caller.start()
-        seen = await _until(page, caller.media(FRAMES_PER_S), "transcript.final", 1)
+        await _until(page, caller.media(FRAMES_PER_S // 2), "transcript.partial", 1)
+        seen = await _until(page, caller.media(FRAMES_PER_S // 2), "transcript.final", 1)
         line.cut()
         await caller.media(FRAMES_PER_S)
         await until_kept(served, seen[0]["call"]["id"], "transcript.final", 2)
