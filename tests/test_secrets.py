@@ -133,7 +133,7 @@ class Visitor:
         await self.open(path, {"X-Twilio-Signature": "wrong"})
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_nothing_that_the_gateway_shows_holds_a_secret_whatever_goes_wrong(tmp_path: Path) -> None:
     async with (
         PulseServer(refuse(401), garbage, refuse(429), refuse(500), strict=False) as vendor,

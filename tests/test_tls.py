@@ -29,7 +29,7 @@ from telephony_codecs.formats import AudioFormat
 from tests.support.certificates import Authority, Pair
 from tests.support.webhook_receiver import settings_for
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture(scope="module")

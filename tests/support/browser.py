@@ -18,7 +18,7 @@ from aiohttp import web
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _START_S = 30.0
-_DEADLINE_S = 20.0
+_DEADLINE_S = 60.0
 _FLAGS = (
     "--headless",
     "--no-sandbox",  # tests may run as root in a container

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 class Disk:

@@ -24,7 +24,7 @@ from gateway.outbox import Outbox
 
 TOKEN = "a-token-for-the-feed"
 READ_TOKEN = "a-token-that-only-watches"
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 @dataclass

@@ -14,7 +14,7 @@ from telephony_codecs.formats import AudioFormat
 
 MULAW = AudioFormat.parse("mulaw-8000")
 CHUNK = 800
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 NEVER_S = 3600.0
 """Between two looks of a journal that is to write only when it is told to."""
 

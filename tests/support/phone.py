@@ -23,7 +23,7 @@ from gateway.rooms import Rooms
 from tests.support.scripted_recognizer import ScriptedRecognizers
 
 E = TypeVar("E", bound=CallEvent)
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 class Sink:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from tests.support import phone, raw_websocket
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 CONNECTED = {"event": "connected", "protocol": "Call", "version": "1.0.0"}
 STOP = {"event": "stop", "streamSid": "MZ1", "stop": {"accountSid": "AC1", "callSid": "CA1"}}
 

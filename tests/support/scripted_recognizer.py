@@ -13,7 +13,7 @@ from gateway.errors import GatewayError
 from gateway.events import Final, Finished, RecognizerEvent, RecognizerRequest
 from telephony_codecs.formats import AudioFormat
 
-DEADLINE_S = 5.0
+DEADLINE_S = 60.0
 
 
 class ScriptedRecognizer:

@@ -19,7 +19,7 @@ import pytest
 
 _FOLDER = Path(__file__).parents[2].parent / "shared" / "seeds"
 _VENDOR = "wss://api.smallest.ai"
-_DEADLINE_S = 50.0
+_DEADLINE_S = 100.0
 
 # The document of the live programs has lost its line breaks: indentation and number of words of each line.
 _AGENT_LINES = (

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 from gateway.config import WebhookSettings
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tests.support.webhook_receiver import SECRET, Receiver
 
 FAST_ENGINE = "tests.support.engines:CountingEngines"
 """Loads no model: for gateways whose embedded recogniser is not the point."""
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def settings(data_dir: Path, **tree: Any) -> Settings:
