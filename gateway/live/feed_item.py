@@ -15,6 +15,7 @@ from gateway.outbox import StoredEvent
 
 BEGUN = "feed.begun"
 RESET = "feed.reset"
+ALIVE = "feed.alive"
 FINAL = "transcript.final"
 PARTIAL = "transcript.partial"
 ENDED = "call.ended"
@@ -88,6 +89,11 @@ def reset(reason: str, position: int | None) -> Item:
 def begun(position: int) -> Item:
     """As a message: whoever comes back before the first event goes on from here."""
     return _of_the_feed(BEGUN, {}, position)
+
+
+def alive() -> Item:
+    """As a message: the line still holds, where pings are out of sight, as for the script of a page."""
+    return _of_the_feed(ALIVE, {}, None)
 
 
 def mark(position: int) -> bytes:

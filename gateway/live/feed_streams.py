@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 
 from gateway import telemetry
 from gateway.errors import CapacityError, StorageError
-from gateway.live.feed_item import FINAL, Form, Item, mark
+from gateway.live.feed_item import FINAL, Form, Item, alive, mark
 from gateway.live.feed_viewer import Viewer
 
 COMMENT_S = 15.0
@@ -68,7 +68,7 @@ class SocketStream:
     WebSocket messages.
 
     Args:
-        socket: prepared; its heartbeat keeps it awake.
+        socket: prepared.
     """
 
     def __init__(self, socket: web.WebSocketResponse) -> None:
@@ -80,7 +80,8 @@ class SocketStream:
             await self._socket.send_frame(item.wire(Form.WEBSOCKET), WSMsgType.TEXT)
 
     async def stay_awake(self) -> None:
-        """Pings do."""
+        """Say so: a browser's pings are out of its script's sight."""
+        await self.send([alive()])
 
 
 async def drive(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.live.answers import CallPage, CallStory, Hits, Transcript, Waveform
-from gateway.live.feed_item import BEGUN, RESET
+from gateway.live.feed_item import ALIVE, BEGUN, RESET
 from gateway.live.feed_routes import Hello
 from gateway.live.openapi import EVENT_REFERENCE, Operation, Parameter
 from gateway.live.search_query import MOST_CHARS
@@ -72,12 +72,13 @@ _ROUTE = _object(
 )
 _RESET = _object(type={"const": RESET}, data=_object(reason={"enum": ["unknown", "pruned"]}))
 _BEGUN = _object(type={"const": BEGUN}, data={"type": "object"})
+_ALIVE = _object(type={"const": ALIVE}, data={"type": "object"})
 _LEVELS = _object(calls=_by_name(_object(at_s=_NUMBER, tracks=_by_name(_NUMBER), stt=_by_name(_TEXT))))
 """Of `call.levels`: of each call in progress its time, and of each track dBFS and the state of its recogniser."""
 _SHOWN_OF_CALL: Mapping[str, Any] = {"anyOf": [EVENT_REFERENCE, _RESET]}
 _SHOWN: Mapping[str, Any] = {"anyOf": [EVENT_REFERENCE, _RESET, _LEVELS]}
 _MESSAGE = _object(
-    id={"type": ["integer", "null"]}, type=_TEXT, event={"anyOf": [EVENT_REFERENCE, _RESET, _LEVELS, _BEGUN]}
+    id={"type": ["integer", "null"]}, type=_TEXT, event={"anyOf": [EVENT_REFERENCE, _RESET, _LEVELS, _BEGUN, _ALIVE]}
 )
 _FEED = (
     Parameter("Last-Event-ID", "go on behind this event; what is not to be had is told by `feed.reset`", "header"),
@@ -192,8 +193,8 @@ OPERATIONS = (
     Operation(
         method="GET",
         path="/api/feed",
-        summary="The same as WebSocket messages, of this schema. One from the client, a `Hello`, may say what the"
-        " address does not.",
+        summary="The same as WebSocket messages, of this schema; `feed.alive` where nothing else came for 15 s. One"
+        " from the client, a `Hello`, may say what the address does not.",
         answer=_MESSAGE,
         types=(Hello,),
         parameters=(Parameter("call", "only this one"), *_FEED),

@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
-from gateway.live import feed_routes
+from gateway.live import feed, feed_routes, feed_streams
 from tests.support.call_events import dtmf, ended, final, partial, started
 from tests.support.feed_house import DEADLINE_S, READ_TOKEN, TOKEN, FeedHouse, feed_house
 
@@ -58,6 +58,16 @@ async def test_a_message_has_position_type_and_body(house: FeedHouse) -> None:
         house.offer(partial(text="I'd like"))
         ((told),) = await take(client)
         assert (told["id"], told["type"], told["event"]["data"]["text"]) == (None, "transcript.partial", "I'd like")
+
+
+async def test_a_silent_line_says_that_it_holds(house: FeedHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "LOOK_S", 0.01)
+    monkeypatch.setattr(feed_streams, "COMMENT_S", 0.02)
+    async with connect(f"{house.socket_url}?types=call.ended", additional_headers=BEARER) as client:
+        await begun(client)
+        assert await take(client) == [
+            {"id": None, "type": "feed.alive", "event": {"type": "feed.alive", "data": {}}},
+        ]
 
 
 async def test_a_first_message_says_where_to_begin_and_what_is_wanted(house: FeedHouse) -> None:

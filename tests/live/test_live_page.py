@@ -292,6 +292,18 @@ async def test_a_line_that_is_dead_without_a_word_is_noticed(tmp_path: Path) -> 
             await expect(page.get_by_text("What is below may be old")).to_have_count(0)
 
 
+async def test_a_dead_line_is_noticed_where_nothing_happens(tmp_path: Path) -> None:
+    async with stage(tmp_path) as direct, CutLine(direct.served.port) as road:
+        at = Stage(dataclasses.replace(direct.served, port=road.port), direct.speech, direct.chromium)
+        async with at.page() as page:
+            await page.clock.install()
+            await page.reload()
+            await until_live(page)
+            road.deafen()
+            await page.clock.run_for(60_000)
+            await expect(page.get_by_role("status")).to_contain_text("Reconnecting since")
+
+
 async def test_a_call_that_ends_behind_a_broken_line_is_not_in_progress_any_more(tmp_path: Path) -> None:
     async with stage(tmp_path) as direct, CutLine(direct.served.port) as road:
         at = Stage(dataclasses.replace(direct.served, port=road.port), direct.speech, direct.chromium)

@@ -14,6 +14,8 @@ import { api } from "./lib.js";
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
 const LONGEST_OPENING_MS = 10_000;
+const SILENCE_MS = 40_000; // the gateway says `feed.alive` after 15 s of nothing else
+const LOOK_MS = 5_000;
 
 const open = new Set();
 const watchers = new Set();
@@ -42,6 +44,7 @@ export class Feed {
   #wait = FIRST_WAIT_MS;
   #timer = null; // of the wait for the next socket, or for this one to open
   #heard_ms = 0;
+  #looking;
 
   /** Follow `path`; `listeners` by type of event get (body, position), the position null for what is not durable. */
   constructor(path, listeners, { opened } = {}) {
@@ -49,11 +52,13 @@ export class Feed {
     this.#listeners = listeners;
     this.#opened = opened;
     this.state = { is: "connecting", since: new Date() };
+    this.#looking = setInterval(() => this.expect(SILENCE_MS), LOOK_MS);
     open.add(this);
     this.#connect();
   }
 
   close() {
+    clearInterval(this.#looking);
     this.#drop();
     open.delete(this);
     tell();
