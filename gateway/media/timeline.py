@@ -121,13 +121,13 @@ class Timeline:
         """
         if self._waiting or self._newcomer is not None or not self._begun:
             return None
-        first = self._next_chunk
-        expected = [None] * len(frames) if first is None else list(range(first, first + len(frames)))
-        if [frame.chunk for frame in frames] != expected:
-            return None
-        position, per_ms, width = self.position, self._per_ms, self._bytes_per_sample
+        chunk, position, per_ms, width = self._next_chunk, self.position, self._per_ms, self._bytes_per_sample
         origin, tolerance = self._origin_ms * per_ms, self._tolerance
         for frame in frames:
+            if frame.chunk != chunk:
+                return None
+            if chunk is not None:
+                chunk += 1
             offset_ms = frame.offset_ms
             if offset_ms is not None and abs(offset_ms * per_ms - origin - position) >= tolerance:
                 return None
