@@ -31,9 +31,23 @@ export async function api(path, { method = "GET", body } = {}) {
     headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
+  heedClock(Date.parse(answer.headers.get("Date")));
   if (answer.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
   if (!answer.ok) throw new Refused(answer.status, await answer.text());
   return answer.status === 204 ? null : answer.json();
+}
+
+/** What the gateway's clock shows, in ms: a browser's may be minutes off. */
+export function gatewayNow() {
+  return Date.now() + ahead_ms;
+}
+
+let ahead_ms = 0;
+
+// It comes in whole seconds: less than one of difference is none.
+function heedClock(said_ms) {
+  const late_ms = said_ms + 500 - gatewayNow();
+  if (Math.abs(late_ms) > 1000) ahead_ms += late_ms;
 }
 
 /** Seconds as 1:02:03 or 2:03. */

@@ -4,7 +4,7 @@
 // `cue`, the last one; `endedAt`, null while it goes on; `words`, what it may be looked for by. Of the page's clock: `_ms`.
 
 import { feedState } from "./feed.js";
-import { api } from "./lib.js";
+import { api, gatewayNow } from "./lib.js";
 
 const GONE_MS = 30_000; // an ended call stays in the list for so long
 const PAGE_SIZE = 100;
@@ -82,7 +82,7 @@ export class LiveCalls {
 /** How long the call is by now, in seconds; while nobody tells, as long as it was last. */
 export function reached(call) {
   if (call.endedAt !== null) return call.duration_s;
-  if (call.at_s === null) return (Date.now() - Date.parse(call.started_at)) / 1000;
+  if (call.at_s === null) return (gatewayNow() - Date.parse(call.started_at)) / 1000;
   return call.at_s + (feedState()?.is === "reconnecting" ? 0 : (performance.now() - call.at_ms) / 1000);
 }
 

@@ -6,7 +6,7 @@ import { outcome, parties } from "../call_names.js";
 import { Captions } from "../captions.js";
 import { Feed } from "../feed.js";
 import { Heard } from "../heard.js";
-import { Refused, SIDES, api, clock, html, nothing, plain, reasonOf, when } from "../lib.js";
+import { Refused, SIDES, api, clock, gatewayNow, html, nothing, plain, reasonOf, when } from "../lib.js";
 import { Player, SPEEDS, STEP_S } from "../player.js";
 import { showPosition, timeline } from "../timeline.js";
 
@@ -138,7 +138,7 @@ class CallPage {
   }
 
   get _duration_s() {
-    const goesOn_s = this._call.ended_at ? 0 : (Date.now() - Date.parse(this._call.started_at)) / 1000;
+    const goesOn_s = this._call.ended_at ? 0 : (gatewayNow() - Date.parse(this._call.started_at)) / 1000;
     const told_s = Math.max(this._call.duration_s ?? 0, this._recorded_s, goesOn_s);
     const timed = [...this._of("transcript.final"), ...this._of("call.gap")];
     return timed.reduce((end_s, each) => Math.max(end_s, each.end_s), told_s);

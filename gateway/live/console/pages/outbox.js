@@ -1,6 +1,6 @@
 // The outbox: what the receivers of webhooks still have to get, what was given up, and trying again.
 
-import { api, html, nothing, plain, reasonOf, repeat, when } from "../lib.js";
+import { api, gatewayNow, html, nothing, plain, reasonOf, repeat, when } from "../lib.js";
 
 const REFRESH_MS = 2000;
 const LIMIT = 100;
@@ -223,7 +223,7 @@ class OutboxPage {
 function due({ state, waits_for, due_at }) {
   if (state !== "pending") return "";
   if (waits_for) return WAITS_FOR[waits_for] ?? `for: ${waits_for}`;
-  return new Date(due_at) <= Date.now() ? "due now" : `next attempt ${when(due_at)}`;
+  return new Date(due_at) <= gatewayNow() ? "due now" : `next attempt ${when(due_at)}`;
 }
 
 function outcome({ last_outcome, last_status }) {
