@@ -25,6 +25,9 @@ const MICROPHONE_FAULTS = {
   OverconstrainedError: "The microphone that was chosen is gone.",
 };
 
+const NO_OUTPUT = "There is no sound output, and this browser hears no microphone without one.";
+const LONGEST_BEGINNING_MS = 5000;
+
 export class Microphone {
   #stream;
   #context;
@@ -44,6 +47,7 @@ export class Microphone {
       await microphone.#prepare();
     } catch (error) {
       await microphone.close();
+      if (error instanceof SoundFault) throw error;
       throw new SoundFault(MICROPHONE_FAULTS[error.name] ?? `The microphone cannot be used: ${error.message}`);
     }
     microphone.#stream.getAudioTracks()[0].onended = lost;
@@ -86,7 +90,20 @@ export class Microphone {
     };
     this.#context.createMediaStreamSource(this.#stream).connect(this.#node);
     this.#node.connect(this.#context.destination); // which hears nothing of it, but makes it run
-    await this.#context.resume();
+    await begin(this.#context);
+  }
+}
+
+// Firefox waits for ever where there is no sound output.
+async function begin(context) {
+  let timer;
+  const late = new Promise((_, fail) => {
+    timer = setTimeout(() => fail(new SoundFault(NO_OUTPUT)), LONGEST_BEGINNING_MS);
+  });
+  try {
+    await Promise.race([context.resume(), late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
