@@ -23,7 +23,8 @@ _WHOLE_TEXT = 0x81FE  # FIN, no reserved bits, opcode 1; masked, and the length 
 _KEY_BYTES = 4
 _HEAD_BYTES = 8
 _unpack = struct.Struct("!HH").unpack_from
-_CONTROL = 0x08
+_FIN, _RESERVED, _CONTROL = 0x80, 0x70, 0x08
+_MOST_CONTROL_BYTES = 125
 _FED = (False, b"")
 
 
@@ -88,11 +89,13 @@ class FrameFront:
             return 0
 
     def _end_of_frames(self, data: bytes, at: int) -> int:
-        """Where the last whole frame ends; the end of everything, if one is so long that the parser will refuse it."""
+        """Where the last whole frame ends; the end of everything, if the parser will refuse one by its head."""
         size = len(data)
         while at + 2 <= size:
             first, second = data[at], data[at + 1]
             length, head = second & 0x7F, 6 if second & 0x80 else 2
+            if _is_broken(first, length):
+                return size
             if length >= 126:
                 extended = 2 if length == 126 else 8
                 if at + 2 + extended > size:
@@ -104,6 +107,13 @@ class FrameFront:
             if at + head + length > size:
                 break
             if not first & _CONTROL:
-                self._is_in_fragments = not first & 0x80
+                self._is_in_fragments = not first & _FIN
             at += head + length
         return at
+
+
+def _is_broken(first: int, length: int) -> bool:
+    """Whether none may begin so: a reserved bit or opcode; control that is long, or in parts (RFC 6455, 5.2, 5.5)."""
+    if first & _RESERVED or first & 0x07 > 2:
+        return True
+    return bool(first & _CONTROL) and (length > _MOST_CONTROL_BYTES or not first & _FIN)

@@ -140,6 +140,25 @@ def test_what_breaks_the_protocol_is_refused_by_the_parser(octets: bytes) -> Non
     assert ear.answers[-1][0]
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        bytes((0xC1, 0xFE, 1, 0)),  # a reserved bit
+        bytes((0x83, 0xFE, 1, 0)),  # a reserved opcode
+        bytes((0x8B, 0xC5)),  # one for control
+        bytes((0x89, 0xFE, 1, 0)),  # a ping that is too long
+        bytes((0x09, 0xC5)),  # one in fragments
+        b"GET / HTTP/1.1\r\n",
+    ],
+)
+def test_what_breaks_the_protocol_is_refused_by_its_head(head: bytes) -> None:
+    """Its rest may never come."""
+    ear = Ear()
+    ear.feed(text(b"1" * 200) + head + bytes(16))
+    assert ear.heard == [("taken", b"1" * 200)]
+    assert ear.answers[-1][0]
+
+
 def test_what_take_raises_is_kept_and_nothing_more_is_offered() -> None:
     ear = Ear()
 
