@@ -162,7 +162,7 @@ class Tab:
                 self.faults.append(text)
             case {"method": "network.beforeRequestSent", "params": {"request": {"url": str(url)}}}:
                 address = urlsplit(url)
-                if address.scheme in ("http", "https", "ws", "wss") and address.netloc != self._host:
+                if self._host and address.scheme in ("http", "https", "ws", "wss") and address.netloc != self._host:
                     self.faults.append(f"asked {url}")
 
 
