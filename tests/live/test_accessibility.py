@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.support.console import browser, gateway, open_page
-from tests.support.kept_calls import keep_call
+from tests.support.kept_calls import keep_call, until_found
 from tests.support.live_stage import captions, say_final, stage, until_followed, words
 
 AXE = Path(__file__).parent.parent / "node/node_modules/axe-core/axe.min.js"
@@ -81,6 +81,7 @@ async def test_what_was_found_and_a_recording_have_no_grave_fault_on_a_phone(tmp
         open_page(chromium, served, "/calls", color_scheme=scheme, **small) as page,
     ):
         await keep_call(served, seconds=2)
+        await until_found(served, "second", 4)
         await page.get_by_label("Search what was said").fill("second")
         await expect(page.locator("mark").first).to_be_visible()
         assert await findings(page) == []

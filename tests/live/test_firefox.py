@@ -10,7 +10,7 @@ from tests.support.console import TOKEN, gateway
 from tests.support.cut_line import CutLine
 from tests.support.demo_speech import demo_speech
 from tests.support.firefox import Tab, firefox, sound_output
-from tests.support.kept_calls import keep_call
+from tests.support.kept_calls import keep_call, until_found
 from tests.support.pulse_server import PulseServer, PulseSession
 from tests.support.whole_gateway import heard_by, start
 
@@ -49,6 +49,7 @@ async def test_a_call_is_seen_live_then_found_and_played(tmp_path: Path) -> None
         await tab.until(shows(SAID[2], "[role=log]"))
 
         await tab.click("nav a[href='/calls']")
+        await until_found(served, "amiable him", 1)
         await tab.click("input[type=search]")
         await tab.type("amiable him")
         await tab.until(shows("amiable", "main a"))

@@ -14,7 +14,7 @@ from playwright.async_api import Browser, Page, Route, expect
 from gateway.server import Gateway
 from tests.support.console import browser, gateway, open_page
 from tests.support.cut_line import CutLine
-from tests.support.kept_calls import keep_call, until_call
+from tests.support.kept_calls import keep_call, until_call, until_found
 from tests.support.live_stage import until_live
 from tests.support.whole_gateway import phone
 
@@ -194,6 +194,7 @@ async def test_the_search_marks_what_was_said(tmp_path: Path) -> None:
     async with gateway(tmp_path) as served, browser() as chromium:
         await keep_call(served, seconds=4)
         async with open_page(chromium, served, "/calls") as page:
+            await until_found(served, "Second 3", 2)
             await page.get_by_label("Search what was said").fill("Second 3")
             await expect(page.locator(".hits li")).to_have_count(2)  # both parties said it
             assert await page.locator(".hits li").first.locator("mark").all_text_contents() == ["second", "3"]
@@ -285,6 +286,7 @@ async def test_on_a_phone_each_call_is_a_card_and_nothing_is_beside_the_window(t
         async with open_page(chromium, served, "/calls", viewport=PHONE) as page:
             await expect(page.locator("tbody tr")).to_have_css("display", "block")
             assert await sideways_px(page) <= 0
+            await until_found(served, "second", 4)
             await page.get_by_label("Search what was said").fill("second")
             await expect(page.locator(".hits li")).to_have_count(4)
             assert await sideways_px(page) <= 0

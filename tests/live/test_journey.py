@@ -7,6 +7,7 @@ from playwright.async_api import expect
 from gateway.simulate import recording
 from tests.support.console import DEADLINE_MS, TOKEN, browser, gateway, open_page
 from tests.support.demo_speech import demo_speech
+from tests.support.kept_calls import until_found
 from tests.support.whole_gateway import start
 
 DEMO = Path(recording.__file__).parent / "recordings" / "demo.flac"
@@ -31,6 +32,7 @@ async def test_a_call_is_seen_live_then_found_played_and_saved(tmp_path: Path) -
         await expect(log.get_by_text(SAID[2])).to_be_visible(timeout=DEADLINE_MS)
 
         await page.get_by_role("link", name="Calls").click()
+        await until_found(served, "amiable him", 1)
         await page.get_by_role("searchbox").fill("amiable him")
         await page.get_by_role("main").get_by_role("link", name="amiable").click()
         await page.locator(".word").filter(has_text="amiable").click()

@@ -56,3 +56,13 @@ async def until_call(served: Gateway, call_sid: str, *, is_over: bool) -> dict[s
             for each in calls:
                 if each["platform_call_id"] == call_sid:
                     return each
+
+
+async def until_found(served: Gateway, typed: str, count: int) -> None:
+    """Until the search has so many places of this: its index is a moment behind the store."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with asyncio.timeout(DEADLINE_S), aiohttp.ClientSession(headers=headers) as client:
+        while True:
+            async with client.get(f"{served.url}/api/search", params={"q": typed}) as answer:
+                if len((await answer.json())["hits"]) == count:
+                    return
