@@ -48,6 +48,7 @@ class FrameFront:
         self._max_bytes = max_message_bytes
         self._rest = b""
         self._is_in_fragments = False
+        self._is_parsing = False
         self.take: Take | None = None
         self.failure: Exception | None = None
 
@@ -55,15 +56,18 @@ class FrameFront:
         """Take what came; the answer is the parser's: whether the connection is over."""
         if self._rest:
             data = self._rest + data
-        at = 0
-        if self.take is not None and not self._is_in_fragments and not self._queue._buffer:
-            at = self._offer(data, self.take)
+        if self._is_parsing:
+            self._is_parsing = self._is_in_fragments or bool(self._queue._buffer)
+        at = 0 if self._is_parsing or self.take is None else self._offer(data, self.take)
         if at == len(data):
             self._rest = b""
             return _FED
         end = self._end_of_frames(data, at)
         self._rest = data[end:]
-        return self._parser.feed_data(data[at:end]) if end > at else _FED
+        if end == at:
+            return _FED
+        self._is_parsing = True
+        return self._parser.feed_data(data[at:end])
 
     def feed_eof(self) -> None:
         """Nothing more comes."""

@@ -65,7 +65,8 @@ class MediaSocket(web.WebSocketResponse):
         assert self._http is not None, "likewise"
         self._front.take = take
         if (descriptor := _readable(self._http)) is not None:
-            self._polling = _Polling(self._ticker, self._http, descriptor, self._feed, progress)
+            signs = self._on_data_received
+            self._polling = _Polling(self._ticker, self._http, descriptor, self._front, signs, progress)
 
     def keep(self) -> None:
         """Offer what has come; from then on all messages wait for `receive`."""
@@ -97,16 +98,6 @@ class MediaSocket(web.WebSocketResponse):
         request.protocol.set_parser(self._front, data_received_cb=self._on_data_received)  # type: ignore[arg-type]
         request.protocol.keep_alive(False)
 
-    def _feed(self, data: bytes) -> bool:
-        """What aiohttp's protocol does with bytes of an upgraded connection; returns whether it is over."""
-        assert self._front is not None
-        assert self._http is not None
-        self._on_data_received()
-        is_over, _ = self._front.feed_data(data)
-        if is_over:
-            self._http.close()
-        return is_over
-
     def _on_data_received(self) -> None:
         """
         Something came: a sign of life.
@@ -129,7 +120,8 @@ class _Polling:
         ticker: of the process.
         protocol: of the connection.
         descriptor: of the socket.
-        feed: gets what is read; returns whether nothing more is wanted.
+        front: gets what is read.
+        show_sign: called about once a second while something comes.
         progress: see `MediaSocket.hand_over`.
     """
 
@@ -138,13 +130,15 @@ class _Polling:
         ticker: Ticker,
         protocol: RequestHandler,
         descriptor: int,
-        feed: Callable[[bytes], bool],
+        front: FrameFront,
+        show_sign: Callable[[], None],
         progress: Callable[[], tuple[bool, float]],
     ) -> None:
         self._ticker = ticker
         self._protocol = protocol
         self._descriptor = descriptor
-        self._feed = feed
+        self._front = front
+        self._show_sign = show_sign
         self._progress = progress
         self._loop = asyncio.get_running_loop()
         self._rhythm = Rhythm(self._loop.time())
@@ -152,6 +146,7 @@ class _Polling:
         self._transport = protocol.transport
         self._transport.pause_reading()
         self._is_over = False
+        self._sign_at = 0.0
         _, self._missing_s = progress()
         ticker.at(self._loop.time(), self._look)
 
@@ -164,7 +159,10 @@ class _Polling:
                 data = os.read(self._descriptor, READ_BYTES)
             except OSError:
                 return  # there is nothing more, or the transport will find out what it is
-            if not data or self._feed(data):
+            if not data:
+                return
+            if self._front.feed_data(data)[0]:
+                self._protocol.close()
                 return
 
     def stop(self) -> None:
@@ -176,8 +174,9 @@ class _Polling:
     def _look(self) -> None:
         if self._is_over or self._transport.is_closing():
             return  # its number may soon be another socket's
+        now = self._loop.time()
         if self._protocol._reading_paused:  # too much waits for `receive`
-            self._ticker.at(self._loop.time() + PAUSED_S, self._look)
+            self._ticker.at(now + PAUSED_S, self._look)
             return
         is_complete = False
         try:
@@ -189,15 +188,19 @@ class _Polling:
             self.stop()  # the transport finds out what it is, and tells whoever needs to know
             return
         else:
-            if not data or self._feed(data):
+            if now >= self._sign_at:
+                self._sign_at = now + SIGN_OF_LIFE_S
+                self._show_sign()
+            if not data or self._front.feed_data(data)[0]:
                 self.stop()
+                if data:
+                    self._protocol.close()
                 return
             if len(data) == READ_BYTES:
-                self._ticker.at(self._loop.time(), self._look)
+                self._ticker.at(now, self._look)
                 return
             is_complete, self._missing_s = self._progress()
-        due = self._rhythm.next(self._loop.time(), self._missing_s, is_complete=is_complete)
-        self._ticker.at(due, self._look)
+        self._ticker.at(self._rhythm.next(now, self._missing_s, is_complete=is_complete), self._look)
 
 
 def _readable(protocol: RequestHandler) -> int | None:

@@ -7,24 +7,32 @@ from gateway.events import AudioFrame, AudioReceived, StreamStarted, Track, Trac
 from gateway.media.framing import Joiner
 from gateway.media.tape import Tape
 from gateway.media.timeline import Discarded, Gap, GapKind, Piece, Stretch, Timeline
+from gateway.shared import shared
 from gateway.stt.session import TrackSession
 from gateway.transcript.assembler import Transcript
 
 
 class TrackPipeline:
-    """One track of one call; `lost_s` of audio never arrived, `untranscribed_s` met no recogniser, `chunks` went on."""
+    """
+    One track of one call.
+
+    Attributes:
+        lost_s: of audio never arrived.
+        untranscribed_s: met no recogniser.
+        has_come, has_completed: audio came, and a chunk became complete, since somebody set these to false.
+    """
 
     def __init__(self, track: Track, started: StreamStarted, session: TrackSession, tape: Tape, joiner: Joiner) -> None:
         self.track = track
         self.session = session
         self._tape = tape
         self.lost_s = self.untranscribed_s = 0.0
-        self._audio_bytes = self._seen_bytes = 0
-        self.chunks = 0
+        self._audio_bytes = 0
+        self.has_come = self.has_completed = False
         self._newest = Stretch(0, b"")
         self._format = started.format
         self._bytes_per_sample = started.format.bytes_per_sample
-        self._bytes_per_s = started.format.rate_hz * started.format.bytes_per_sample
+        self._bytes_per_s = shared(started.format.rate_hz * started.format.bytes_per_sample)
         self._joiner = joiner
         self._timeline: Timeline | None = None
 
@@ -33,6 +41,7 @@ class TrackPipeline:
         if self._timeline is None:
             self._timeline = Timeline(self._format, origin_ms=origin_ms)
         self._audio_bytes += len(frame.payload)
+        self.has_come = True
         return self._pass_on(self._timeline.receive(frame))
 
     def expects(self, frames: Sequence[AudioFrame]) -> int | None:
@@ -46,14 +55,12 @@ class TrackPipeline:
         position = timeline.position
         timeline.follow(frames, end)
         self._audio_bytes += (end - position) * self._bytes_per_sample
+        self.has_come = True
         for chunk in self._joiner.extend(position, [frame.payload for frame in frames]):
             self._feed(chunk)
 
-    def lacking_s(self) -> float | None:
-        """Audio until the chunk under way is complete; None if nothing has come since this was asked last."""
-        if self._seen_bytes == self._audio_bytes:
-            return None
-        self._seen_bytes = self._audio_bytes
+    def lacking_s(self) -> float:
+        """Audio until the chunk under way is complete."""
         return self._joiner.lacking_bytes / self._bytes_per_s
 
     def finish(self) -> list[Gap]:
@@ -107,7 +114,7 @@ class TrackPipeline:
         return TrackReading(format=self._format, newest=newest.payload, position=end, stt=self.session.state)
 
     def _feed(self, chunk: Stretch) -> None:
-        self.chunks += 1
+        self.has_completed = True
         self._newest = chunk
         self.session.feed(chunk)
 

@@ -28,6 +28,7 @@ from gateway.media.timeline import Gap
 from gateway.pipeline import TrackPipeline
 from gateway.reporter import CallReporter
 from gateway.rooms import Rooms
+from gateway.shared import shared
 from gateway.stt.session import TrackSession, Unheard
 
 
@@ -49,11 +50,10 @@ class CallTracks:
         self._journal: CallJournal | None = None
         self._origin_ms: int | None = None
         self._chunk_s = 0.0
-        self._chunks = 0
 
     def start(self, started: StreamStarted, header: CallHeader, tasks: asyncio.TaskGroup) -> None:
         """Begin to journal and to listen; the sessions are tasks of this group."""
-        self._chunk_s = self._rooms.stt.profiles[header.profile].chunk_ms / 1000
+        self._chunk_s = shared(self._rooms.stt.profiles[header.profile].chunk_ms / 1000)
         tapes = {track: self._make_tape(started) for track in started.tracks}
         if self._rooms.journal is not None:
             self._journal = self._rooms.journal.begin(header, tapes)
@@ -92,14 +92,12 @@ class CallTracks:
         A track on which nothing came meanwhile does not count. While one lacks a single frame, its chunk is about to be
         complete as well: tracks of a call are sent at the same time.
         """
-        chunks, missing_s = 0, self._chunk_s
+        is_more, missing_s = False, self._chunk_s
         for pipeline in self._pipelines.values():
-            chunks += pipeline.chunks
-            lacking_s = pipeline.lacking_s()
-            if lacking_s is not None and lacking_s < missing_s:
-                missing_s = lacking_s
-        is_more = chunks != self._chunks
-        self._chunks = chunks
+            if pipeline.has_come:
+                is_more |= pipeline.has_completed
+                pipeline.has_come = pipeline.has_completed = False
+                missing_s = min(missing_s, pipeline.lacking_s())
         return is_more and not (missing_s <= FRAME_S and missing_s < self._chunk_s), missing_s
 
     async def report_lost(self, track: Track, gaps: list[Gap]) -> None:
@@ -215,7 +213,7 @@ class CallTracks:
         second_bytes = started.format.rate_hz * started.format.bytes_per_sample
         return Tape(
             started.format,
-            int(self._rooms.stt.buffer_s * second_bytes),
+            shared(int(self._rooms.stt.buffer_s * second_bytes)),
             is_archived=self._rooms.journal is not None,
             budget=self._rooms.budget,
         )
@@ -242,7 +240,7 @@ class CallTracks:
         )
         chunk_samples = started.format.rate_hz * self._rooms.stt.profiles[header.profile].chunk_ms // 1000
         width = started.format.bytes_per_sample
-        return TrackPipeline(track, started, session, tape, Joiner(chunk_samples * width, width))
+        return TrackPipeline(track, started, session, tape, Joiner(shared(chunk_samples * width), width))
 
     async def _heard(self, track: Track, event: TrackEvent) -> None:
         match event:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHARED = {"events", "errors", "config", "channels", "telemetry", "guard", "fetch", "recordings", "patterns"}
+SHARED = {"events", "errors", "config", "channels", "telemetry", "guard", "fetch", "recordings", "patterns", "shared"}
 ROOMS = {
     *("dialects", "media", "stt", "engines", "speech_api", "transcript", "outbox", "simulate", "journal", "live"),
     *("assist", "redaction"),
@@ -76,6 +76,7 @@ PURE = [
     "gateway/outbox/payload.py",
     "gateway/outbox/schedule.py",
     "gateway/outbox/signing.py",
+    "gateway/shared.py",
     "codecs/telephony_codecs",
 ]
 IMPURE = {"asyncio", "aiohttp", "socket", "time", "random", "os", "websockets", "sqlite3", "threading", "subprocess"}

@@ -14,6 +14,7 @@ States, and the events that each one refuses (`_REFUSED` is this table):
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -48,6 +49,7 @@ _ENCODINGS = {
     **dict.fromkeys(("audio/x-mulaw", "audio/mulaw", "audio/pcmu", "pcmu", "mulaw"), Encoding.MULAW),
     **dict.fromkeys(("audio/x-alaw", "audio/alaw", "audio/pcma", "pcma", "alaw"), Encoding.ALAW),
 }
+_FORMATS = {encoding: AudioFormat(encoding, _RATE_HZ) for encoding in (Encoding.MULAW, Encoding.ALAW)}
 # Media messages say `inbound`, dtmf messages `inbound_track`; imitators mix the two.
 _TRACKS = {
     "inbound": Track.INBOUND,
@@ -195,10 +197,8 @@ class TwilioDialect:
         self._is_expected = is_expected
         self._state = _State.WAITING
         self._stream_id = ""
-        # What media messages may call it.
-        self._own_stream_ids: frozenset[str | None] = frozenset()
         # What media messages may call a declared track; None when they may leave it out.
-        self._tracks: dict[str | None, Track] = {}
+        self._tracks: Mapping[str | None, Track] = {}
 
     @property
     def is_bidirectional(self) -> bool:
@@ -236,16 +236,18 @@ class TwilioDialect:
             wires = [_decode_sound(message) for message in messages]
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             return frames  # `receive` says what it is
-        if not {wire.stream_sid for wire in wires} <= self._own_stream_ids:
+        stream_ids = [wire.stream_sid for wire in wires]
+        if stream_ids.count(self._stream_id) < len(wires) and not {*stream_ids} <= {self._stream_id, "", None}:
             return frames
         bodies: list[AudioFrame] = [wire.media for wire in wires]
-        names = {wire.media.track for wire in wires}
-        if not names <= self._tracks.keys():
+        names = [wire.media.track for wire in wires]
+        tracks = self._tracks
+        if names.count(names[0]) == len(names):
+            return {tracks[names[0]]: bodies} if names[0] in tracks else frames
+        if not tracks.keys() >= {*names}:
             return frames
-        if len(names) == 1:
-            return {self._tracks[names.pop()]: bodies}
-        for wire in wires:
-            frames.setdefault(self._tracks[wire.media.track], []).append(wire.media)
+        for name, body in zip(names, bodies, strict=True):
+            frames.setdefault(tracks[name], []).append(body)
         return frames
 
     def _audio(self, wire: _Media) -> AudioReceived | None:
@@ -293,10 +295,7 @@ class TwilioDialect:
             parameters=parameters,
         )
         self._stream_id = stream_id
-        self._own_stream_ids = frozenset((stream_id, "", None))
-        self._tracks = {name: track for name, track in _TRACKS.items() if track in tracks}
-        if len(tracks) == 1:
-            self._tracks[None] = tracks[0]
+        self._tracks = _named(tracks)
         self._state = _State.STREAMING
         return started
 
@@ -389,7 +388,14 @@ def _format(media_format: _MediaFormat) -> AudioFormat:
         raise DialectError(
             "only G.711 at 8000 Hz, mono, is supported", code="unsupported_format", close_code=_UNSUPPORTED_DATA
         )
-    return AudioFormat(encoding, rate_hz)
+    return _FORMATS[encoding]
+
+
+@cache
+def _named(tracks: tuple[Track, ...]) -> Mapping[str | None, Track]:
+    """What media messages may call the tracks of a stream; the same for all calls that have the same tracks."""
+    named: dict[str | None, Track] = {name: track for name, track in _TRACKS.items() if track in tracks}
+    return {**named, None: tracks[0]} if len(tracks) == 1 else named
 
 
 def _tracks(names: list[Any] | str | None) -> tuple[Track, ...]:

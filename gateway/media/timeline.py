@@ -24,6 +24,7 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.events import AudioFrame, AudioReceived
+from gateway.shared import shared
 from telephony_codecs.formats import AudioFormat
 
 TOLERANCE_MS = 15
@@ -87,19 +88,25 @@ class Timeline:
     def __init__(self, audio_format: AudioFormat, *, origin_ms: int = 0, max_fill_s: float = 5.0) -> None:
         self._format = audio_format
         self._origin_ms = origin_ms
-        self._per_ms = audio_format.rate_hz / 1000
+        self._per_ms = shared(audio_format.rate_hz / 1000)
         self._bytes_per_sample = audio_format.bytes_per_sample
-        self._tolerance = TOLERANCE_MS * self._per_ms
-        self._max_fill = int(max_fill_s * audio_format.rate_hz)
+        self._tolerance = shared(TOLERANCE_MS * self._per_ms)
+        self._max_fill = shared(int(max_fill_s * audio_format.rate_hz))
         self._next_chunk: int | None = None
         self._waiting: dict[int, AudioReceived] = {}
         self._given_up: deque[range] = deque(maxlen=16)
         self._newcomer: AudioReceived | None = None
         self._begun = False
+        self._is_even = False  # it has begun, and nothing waits
         self.position = 0
 
     def receive(self, frame: AudioReceived) -> list[Piece]:
         """Place one frame; returns what can now be said for certain, in order of position."""
+        pieces = self._receive(frame)
+        self._is_even = self._begun and not self._waiting and self._newcomer is None
+        return pieces
+
+    def _receive(self, frame: AudioReceived) -> list[Piece]:
         chunk, expected = frame.chunk, self._next_chunk
         if chunk is None or expected is None or chunk == expected:
             pieces = self._reject_newcomer()
@@ -119,7 +126,7 @@ class Timeline:
         Returns:
             the position behind them, to be handed to `follow`; None: not all are, and `receive` has to see them.
         """
-        if self._waiting or self._newcomer is not None or not self._begun:
+        if not self._is_even:
             return None
         chunk, position, per_ms, width = self._next_chunk, self.position, self._per_ms, self._bytes_per_sample
         origin, tolerance = self._origin_ms * per_ms, self._tolerance

@@ -26,6 +26,7 @@ from gateway.events import (
 )
 from gateway.media.tape import Tape
 from gateway.media.timeline import Stretch
+from gateway.shared import shared
 from gateway.stt.base import PromptRecognizer, Recognizer
 from gateway.stt.bell import Bell
 from gateway.stt.clock import SessionClock
@@ -151,6 +152,46 @@ class Conversation:
         together: converts what is sent.
     """
 
+    __slots__ = (
+        "_account",
+        "_asked_at_position",
+        "_asked_to_end",
+        "_audio_at",
+        "_chunk_s",
+        "_clock",
+        "_converter",
+        "_drain_until",
+        "_drained",
+        "_first_audio_at",
+        "_format",
+        "_has_result",
+        "_inserted_s",
+        "_is_in_speech",
+        "_is_leaving",
+        "_is_of_use",
+        "_keepalive_s",
+        "_ledger",
+        "_line",
+        "_lines",
+        "_liveness",
+        "_loop",
+        "_next_profile",
+        "_on_use",
+        "_opened_at",
+        "_pace",
+        "_prompt",
+        "_reason",
+        "_recognizer",
+        "_review_at",
+        "_sent_at",
+        "_source",
+        "_succession",
+        "_successor",
+        "_together",
+        "_verdict",
+        "_width",
+    )
+
     def __init__(
         self,
         account: Account,
@@ -177,7 +218,7 @@ class Conversation:
         self._width = self._format.bytes_per_sample
         self._together = together
         self._converter = Converter(self._format, line.form)
-        self._chunk_s = profile.chunk_ms / 1000
+        self._chunk_s = shared(profile.chunk_ms / 1000)
         self._keepalive_s = profile.keepalive_s
         self._succession = succession
         self._lines = lines

@@ -10,6 +10,7 @@ each time the suspicion leads to nothing but silence, it takes twice as much to 
 from collections.abc import Callable
 from enum import Enum
 
+from gateway.shared import shared
 from gateway.stt.loudness import SPEECH_DBFS, Loudness
 from telephony_codecs.formats import AudioFormat
 
@@ -60,8 +61,8 @@ class Liveness:
     ) -> None:
         self._measure = measure or Loudness(audio_format).dbfs
         self._rate_hz = audio_format.rate_hz
-        self._half_patience = patience_s / 2 * audio_format.rate_hz
-        self._measured_every = MEASURED_EVERY_S * audio_format.rate_hz
+        self._half_patience = shared(patience_s / 2 * audio_format.rate_hz)
+        self._measured_every = shared(MEASURED_EVERY_S * audio_format.rate_hz)
         self._unmeasured = 0
         self._can_ask = can_ask
         self._doubt = doubt

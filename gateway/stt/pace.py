@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from gateway.events import RecognizerEvent
+from gateway.shared import shared
 from gateway.stt.base import Recognizer
 from telephony_codecs.formats import AudioFormat
 
@@ -31,7 +32,7 @@ class Pace:
 
     def __init__(self, speed: float, burst_s: float, now: float) -> None:
         self._speed = speed
-        self._burst_s = burst_s / speed
+        self._burst_s = shared(burst_s / speed)
         self._spoken_at = now
         """When the audio sent so far would have been spoken, had it come at that speed."""
 

@@ -23,6 +23,7 @@ from gateway.errors import GatewayError
 from gateway.events import RecognizerBack, RecognizerLost, RecognizerRequest, SttState, TrackEvent
 from gateway.media.tape import Tape
 from gateway.media.timeline import Stretch
+from gateway.shared import shared
 from gateway.stt.base import Archive, Recognizers
 from gateway.stt.chain import Chain
 from gateway.stt.clock import SessionClock
@@ -119,7 +120,7 @@ class TrackSession:
             self._holes.add(tape.end or 0, chunk.position)
             self._ledger.begin(chunk.position)
         tape.append(chunk)
-        self._together.soon(self._tell_audio)
+        self._together.soon(self._account.on_audio)
 
     def close(self) -> None:
         """No more audio comes."""
@@ -128,9 +129,6 @@ class TrackSession:
             self._closed_at = asyncio.get_running_loop().time()
             self._account.is_closed = True
             self._account.bell.ring()
-
-    def _tell_audio(self) -> None:
-        self._account.on_audio()
 
     @property
     def committed(self) -> int | None:
@@ -261,7 +259,7 @@ class TrackSession:
             self._archive,
             None if self._is_recovery else self._holes,
             start,
-            self._rate_hz * settings.chunk_ms // 1000,
+            shared(self._rate_hz * settings.chunk_ms // 1000),
             shorten_before=self._recovered_until,
         )
         succession = Succession(
