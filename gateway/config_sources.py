@@ -9,6 +9,7 @@ import json
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -169,5 +170,15 @@ def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fault(item: Mapping[str, Any]) -> str:
     path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{path}: there is no such setting{_suggestion(path)}"
     text = str(item["msg"]).removeprefix("Value error, ")
     return f"{path}: {text}" if path else text
+
+
+def _suggestion(path: str) -> str:
+    """Which setting may have been meant by one that does not exist."""
+    names = [row.split("`")[1] for row in _rows(Settings, ())]
+    profile = path.split(".")[2] if path.startswith("stt.profiles.") else "NAME"
+    names = [name.replace("NAME", profile) for name in names]
+    return "".join(f"; did you mean {name}?" for name in get_close_matches(path, names, n=1, cutoff=0.75))

@@ -188,13 +188,15 @@ class _Polling:
             self.stop()  # the transport finds out what it is, and tells whoever needs to know
             return
         else:
+            if not data:
+                self.stop()
+                return
             if now >= self._sign_at:
                 self._sign_at = now + SIGN_OF_LIFE_S
                 self._show_sign()
-            if not data or self._front.feed_data(data)[0]:
+            if self._front.feed_data(data)[0]:
+                self._protocol.close()
                 self.stop()
-                if data:
-                    self._protocol.close()
                 return
             if len(data) == READ_BYTES:
                 self._ticker.at(now, self._look)

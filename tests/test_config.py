@@ -85,6 +85,9 @@ def test_every_fault_is_reported_at_once_by_name() -> None:
         ("TLS__KEY", "key.pem", "of no use without certificate"),
         ("TLS__CLIENT_CA", "ca.pem", "of no use without certificate"),
         ("TWILIO__STREAM_TOKEN", "perhaps", "Input should be"),
+        ("STT__DRAIN", "5", "stt.drain: there is no such setting; did you mean stt.drain_s?"),
+        ("STT__PROFILES__MINE__ULR", "ws://x", "there is no such setting; did you mean stt.profiles.mine.url?"),
+        ("COLOUR", "red", "colour: there is no such setting"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused(name: str, value: str, fault: str) -> None:

@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -276,6 +277,9 @@ def _title(number: int, entry: Mapping[str, Any]) -> str:
 
 def _fault(item: Mapping[str, Any]) -> str:
     path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        meant = get_close_matches(path, _Entry.model_fields, n=1)
+        return f"{path}: there is no such field" + "".join(f"; did you mean {name}?" for name in meant)
     text = str(item["msg"]).removeprefix("Value error, ").replace("valid tuple", "list").replace("Tuple", "List")
     return f"{path}: {text}" if path else text
 

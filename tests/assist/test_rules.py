@@ -94,7 +94,7 @@ def test_all_faults_are_told_at_once_each_with_its_rule() -> None:
             'phrase = "a"\nlanguages = ["English, please"]',
             "languages: 'English, please' is not a language code such as",
         ),
-        ('phrase = "a"\ncooldown = 3', "cooldown: Extra inputs are not permitted"),
+        ('phrase = "a"\ncooldown = 3', "cooldown: there is no such field; did you mean cooldown_s?"),
         (f'phrase = "a"\nnote = "{"n" * 501}"', "note: String should have at most 500 characters"),
         ("pattern = 3", "pattern: Input should be a valid string"),
         ("phrase = 3", "phrase: Input should be a list"),
