@@ -18,4 +18,4 @@ def _kept(number: float) -> float:
 
 def shared(number: Number) -> Number:
     """The number, as the object that others got for it."""
-    return _kept(number)  # type: ignore[return-value]
+    return _kept(number)  # type: ignore[return-value] # a cached function has no type variables

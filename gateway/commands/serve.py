@@ -1,6 +1,5 @@
 """`gateway serve`."""
 
-import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,9 +32,6 @@ def serve(config_file: Path | None, assignments: tuple[str, ...], **flags: objec
       gateway serve --config gateway.toml --port 9000
       GATEWAY_WEBHOOK__URL=https://example.com/hook GATEWAY_WEBHOOK__SECRET=whsec_… gateway serve
     """
-    from gateway.processor import prefer_avx512
-
-    prefer_avx512(os.environ)
     with lasting_objects():
         settings = load(config_file, assignments, **flags)
         from gateway import server  # noqa: F401 - nearly all that `_serve` needs
