@@ -146,6 +146,7 @@ async def test_a_call_that_ends_is_not_counted_and_leads_to_its_own_page(tmp_pat
 async def test_the_next_call_is_shown_once_the_one_that_was_shown_by_itself_is_over(tmp_path: Path) -> None:
     async with stage(tmp_path) as at, at.page() as page:
         async with at.call(call_sid="CA1") as calling:
+            await until_followed(page)
             await calling.stop()
             await calling.closed()
         await expect(captions(page)).to_contain_text("Call ended")
