@@ -40,13 +40,14 @@ class FrameFront:
     Attributes:
         take: whom messages are offered; None: nobody.
         failure: what it raised; nothing is offered any more.
+        rest: what has come of a frame that is not whole.
     """
 
     def __init__(self, parser: WebSocketReader, queue: WebSocketDataQueue, max_message_bytes: int) -> None:
         self._parser = parser
         self._queue = queue
         self._max_bytes = max_message_bytes
-        self._rest = b""
+        self.rest = b""
         self._is_in_fragments = False
         self._is_parsing = False
         self.take: Take | None = None
@@ -54,16 +55,16 @@ class FrameFront:
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Take what came; the answer is the parser's: whether the connection is over."""
-        if self._rest:
-            data = self._rest + data
+        if self.rest:
+            data = self.rest + data
         if self._is_parsing:
             self._is_parsing = self._is_in_fragments or bool(self._queue._buffer)
         at = 0 if self._is_parsing or self.take is None else self._offer(data, self.take)
         if at == len(data):
-            self._rest = b""
+            self.rest = b""
             return _FED
         end = self._end_of_frames(data, at)
-        self._rest = data[end:]
+        self.rest = data[end:]
         if end == at:
             return _FED
         self._is_parsing = True

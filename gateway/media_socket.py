@@ -2,31 +2,33 @@
 The WebSocket of a media stream: aiohttp's, made cheap to listen to.
 
 Most of what a frame of audio costs is waking up for it: a turn of the event loop, a read, a switch to the task that
-waits for the message. Here the transport of a stream that has begun is paused, and the socket is read once per chunk of
-audio (`media.rhythm`), with one system call and no poll, and the messages are offered to the call on the spot, without
+waits for the message. Here the transport of a stream that has begun is paused, and the kernel wakes us when a chunk of
+audio is complete (`media.low_water`, `arrivals`); it is read at once, and its messages are offered to the call without
 a task switch (`frame_front`); what the call declines waits for `receive` as ever.
 
-Where bytes cannot be read past the transport (TLS, Windows), it stays in charge, and only the second half applies.
+Where bytes cannot be read past the transport (TLS, not Linux), it stays in charge, and only the second half applies.
 """
 
 import asyncio
 import os
-import sys
 from collections.abc import Callable
+from socket import SO_RCVLOWAT, SOL_SOCKET
 
 from aiohttp import WSMessage, web
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 from aiohttp._websocket.writer import WebSocketWriter
 from aiohttp.web_protocol import RequestHandler
 
+from gateway.arrivals import IS_SUPPORTED, Arrivals
 from gateway.frame_front import FrameFront, Take
-from gateway.media.rhythm import Rhythm
-from gateway.ticker import Ticker
+from gateway.media.low_water import LowWater
 
 READ_BYTES = 16384
 SIGN_OF_LIFE_S = 1.0
 """How often what comes is noted as a sign of life; the heartbeat counts in tens of seconds."""
 PAUSED_S = 0.02
+OVERDUE_S = 0.03
+"""A chunk that is so late: whatever there is of it is read, and what else came."""
 REST_READS = 16
 """At the end a quarter of a megabyte is read at most: ten seconds of one track, if the gateway was so far behind."""
 _QUEUE_BYTES = 65536
@@ -37,27 +39,27 @@ class MediaSocket(web.WebSocketResponse):
     A server's WebSocket for one media stream; text messages are given as bytes.
 
     Args:
-        ticker: of the process.
+        arrivals: of the process.
         heartbeat_s: interval of pings.
         max_message_bytes: largest message.
     """
 
-    def __init__(self, ticker: Ticker, *, heartbeat_s: float, max_message_bytes: int) -> None:
+    def __init__(self, arrivals: Arrivals, *, heartbeat_s: float, max_message_bytes: int) -> None:
         super().__init__(compress=False, decode_text=False, heartbeat=heartbeat_s, max_msg_size=max_message_bytes)
-        self._ticker = ticker
+        self._arrivals = arrivals
         self._front: FrameFront | None = None
         self._http: RequestHandler | None = None
-        self._polling: _Polling | None = None
+        self._chunks: _ChunkReader | None = None
         self._lived_at = float("-inf")
 
-    def hand_over(self, take: Take, progress: Callable[[], tuple[bool, float]]) -> None:
+    def hand_over(self, take: Take, progress: Callable[[], tuple[float, float]]) -> None:
         """
         From now on offer text messages to `take` as they come.
 
         Args:
-            take: tells how many it has taken.
-            progress: whether chunks of audio are complete since it was asked last, and the audio until the next one is,
-                which is when to read.
+            take: tells whether it has taken them.
+            progress: the audio that came since it was asked last, and the audio until the next chunk is complete, which
+                is when to read; both in seconds.
 
         What `take` raises, `receive` raises.
         """
@@ -66,14 +68,14 @@ class MediaSocket(web.WebSocketResponse):
         self._front.take = take
         if (descriptor := _readable(self._http)) is not None:
             signs = self._on_data_received
-            self._polling = _Polling(self._ticker, self._http, descriptor, self._front, signs, progress)
+            self._chunks = _ChunkReader(self._arrivals, self._http, descriptor, self._front, signs, progress)
 
     def keep(self) -> None:
         """Offer what has come; from then on all messages wait for `receive`."""
-        if self._polling is not None:
-            self._polling.read_rest()
-            self._polling.stop()
-            self._polling = None
+        if self._chunks is not None:
+            self._chunks.read_rest()
+            self._chunks.stop()
+            self._chunks = None
         if self._front is not None:
             self._front.take = None
         self._http = None
@@ -112,12 +114,12 @@ class MediaSocket(web.WebSocketResponse):
             super()._on_data_received()
 
 
-class _Polling:
+class _ChunkReader:
     """
-    Reads a socket in the place of its transport, when a chunk is due.
+    Reads a socket in the place of its transport, when a chunk is complete.
 
     Args:
-        ticker: of the process.
+        arrivals: of the process.
         protocol: of the connection.
         descriptor: of the socket.
         front: gets what is read.
@@ -127,28 +129,29 @@ class _Polling:
 
     def __init__(
         self,
-        ticker: Ticker,
+        arrivals: Arrivals,
         protocol: RequestHandler,
         descriptor: int,
         front: FrameFront,
         show_sign: Callable[[], None],
-        progress: Callable[[], tuple[bool, float]],
+        progress: Callable[[], tuple[float, float]],
     ) -> None:
-        self._ticker = ticker
+        self._arrivals = arrivals
         self._protocol = protocol
         self._descriptor = descriptor
         self._front = front
         self._show_sign = show_sign
         self._progress = progress
         self._loop = asyncio.get_running_loop()
-        self._rhythm = Rhythm(self._loop.time())
+        self._low_water = LowWater()
         assert protocol.transport is not None
         self._transport = protocol.transport
-        self._transport.pause_reading()
         self._is_over = False
         self._sign_at = 0.0
-        _, self._missing_s = progress()
-        ticker.at(self._loop.time(), self._look)
+        self._overdue_at = 0.0
+        self._is_timed = False
+        progress()
+        self._begin()
 
     def read_rest(self) -> None:
         """Read what has come since the last look, as far as that is within reason."""
@@ -168,47 +171,89 @@ class _Polling:
     def stop(self) -> None:
         """Let the transport read again."""
         self._is_over = True
+        self._arrivals.forget(self._descriptor, self._look)
         if not self._transport.is_closing():
+            self._wake_for_anything()
             self._transport.resume_reading()
 
+    def _begin(self) -> None:
+        if self._transport.is_reading():
+            self._transport.pause_reading()
+        self._arrivals.watch(self._descriptor, self._look)
+
     def _look(self) -> None:
-        if self._is_over or self._transport.is_closing():
-            return  # its number may soon be another socket's
-        now = self._loop.time()
-        if self._protocol._reading_paused:  # too much waits for `receive`
-            self._ticker.at(now + PAUSED_S, self._look)
+        """Read what is there: as a rule a chunk, just now complete."""
+        if self._transport.is_closing():
+            self._arrivals.forget(self._descriptor, self._look)  # its number may soon be another socket's
             return
-        is_complete = False
+        if self._protocol._reading_paused:  # too much waits for `receive`
+            self._arrivals.forget(self._descriptor, self._look)
+            self._loop.call_later(PAUSED_S, self._go_on)
+            return
         try:
             data = os.read(self._descriptor, READ_BYTES)
-        except BlockingIOError:  # too early; or aiohttp let the transport read again, when too much had waited
+        except BlockingIOError:  # nothing came; or aiohttp let the transport read again, when too much had waited
             if self._transport.is_reading():
                 self._transport.pause_reading()
+            self._wake_for_anything()
+            return
         except OSError:
             self.stop()  # the transport finds out what it is, and tells whoever needs to know
             return
+        if not data:
+            self.stop()
+            return
+        now = self._loop.time()
+        if now >= self._sign_at:
+            self._sign_at = now + SIGN_OF_LIFE_S
+            self._show_sign()
+        if self._front.feed_data(data)[0]:
+            self._protocol.close()
+            self.stop()
+            return
+        if len(data) == READ_BYTES:
+            self._wake_for_anything()
+            return
+        came_s, missing_s = self._progress()
+        if self._low_water.update(len(data), len(self._front.rest), came_s, missing_s):
+            self._set_low_water()
+        self._overdue_at = now + missing_s + OVERDUE_S
+        if not self._is_timed:
+            self._is_timed = True
+            self._arrivals.at(self._overdue_at, self._check)
+
+    def _wake_for_anything(self) -> None:
+        if self._low_water.update(0, 0, 0.0, 0.0):
+            self._set_low_water()
+
+    def _set_low_water(self) -> None:
+        self._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_RCVLOWAT, self._low_water.mark)
+
+    def _check(self) -> None:
+        """Look, if a chunk is overdue."""
+        self._is_timed = False
+        if self._is_over or self._protocol._reading_paused or self._transport.is_closing():
+            return
+        if self._loop.time() >= self._overdue_at:
+            self._look()
         else:
-            if not data:
-                self.stop()
-                return
-            if now >= self._sign_at:
-                self._sign_at = now + SIGN_OF_LIFE_S
-                self._show_sign()
-            if self._front.feed_data(data)[0]:
-                self._protocol.close()
-                self.stop()
-                return
-            if len(data) == READ_BYTES:
-                self._ticker.at(now, self._look)
-                return
-            is_complete, self._missing_s = self._progress()
-        self._ticker.at(self._rhythm.next(now, self._missing_s, is_complete=is_complete), self._look)
+            self._is_timed = True
+            self._arrivals.at(self._overdue_at, self._check)
+
+    def _go_on(self) -> None:
+        """Begin again, once there is room for what comes."""
+        if self._is_over or self._transport.is_closing():
+            return
+        if self._protocol._reading_paused:
+            self._loop.call_later(PAUSED_S, self._go_on)
+        else:
+            self._begin()
 
 
 def _readable(protocol: RequestHandler) -> int | None:
     """The number of a socket whose bytes are the stream's; None: only the transport can read them."""
     transport = protocol.transport
-    if transport is None or transport.is_closing() or sys.platform == "win32":
+    if not IS_SUPPORTED or transport is None or transport.is_closing():
         return None
     if transport.get_extra_info("sslcontext") is not None:
         return None

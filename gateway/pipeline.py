@@ -19,7 +19,6 @@ class TrackPipeline:
     Attributes:
         lost_s: of audio never arrived.
         untranscribed_s: met no recogniser.
-        has_come, has_completed: audio came, and a chunk became complete, since somebody set these to false.
     """
 
     def __init__(self, track: Track, started: StreamStarted, session: TrackSession, tape: Tape, joiner: Joiner) -> None:
@@ -27,8 +26,7 @@ class TrackPipeline:
         self.session = session
         self._tape = tape
         self.lost_s = self.untranscribed_s = 0.0
-        self._audio_bytes = 0
-        self.has_come = self.has_completed = False
+        self._audio_bytes = self._told_bytes = 0
         self._newest = Stretch(0, b"")
         self._format = started.format
         self._bytes_per_sample = started.format.bytes_per_sample
@@ -41,7 +39,6 @@ class TrackPipeline:
         if self._timeline is None:
             self._timeline = Timeline(self._format, origin_ms=origin_ms)
         self._audio_bytes += len(frame.payload)
-        self.has_come = True
         return self._pass_on(self._timeline.receive(frame))
 
     def expects(self, frames: Sequence[AudioFrame]) -> int | None:
@@ -55,9 +52,14 @@ class TrackPipeline:
         position = timeline.position
         timeline.follow(frames, end)
         self._audio_bytes += (end - position) * self._bytes_per_sample
-        self.has_come = True
         for chunk in self._joiner.extend(position, [frame.payload for frame in frames]):
             self._feed(chunk)
+
+    def came_s(self) -> float:
+        """Audio that came since this was asked last."""
+        came = self._audio_bytes - self._told_bytes
+        self._told_bytes = self._audio_bytes
+        return came / self._bytes_per_s
 
     def lacking_s(self) -> float:
         """Audio until the chunk under way is complete."""
@@ -114,7 +116,6 @@ class TrackPipeline:
         return TrackReading(format=self._format, newest=newest.payload, position=end, stt=self.session.state)
 
     def _feed(self, chunk: Stretch) -> None:
-        self.has_completed = True
         self._newest = chunk
         self.session.feed(chunk)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gateway.arrivals import Arrivals
 from gateway.assist.finder import CueFinder
 from gateway.config import LimitSettings, SttSettings
 from gateway.journal import Journal, KeptCall
@@ -12,7 +13,6 @@ from gateway.reporter import EventSink
 from gateway.stt.base import Recognizers
 from gateway.stt.outages import Outages
 from gateway.stt.together import Together
-from gateway.ticker import Ticker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Rooms:
         hand_over: takes a call that is over before all of it was heard; used with a journal only.
         post_call: what is made of its recording; None: nothing.
         cues: makes what looks for cues in one call; None: there are none.
-        ticker: of the process.
+        arrivals: of the process.
         together: what is done for all sessions at once.
     """
 
@@ -42,5 +42,5 @@ class Rooms:
     hand_over: Callable[[KeptCall], None] = lambda _call: None
     post_call: PostCall | None = None
     cues: Callable[[], CueFinder] | None = None
-    ticker: Ticker = field(default_factory=Ticker)
+    arrivals: Arrivals = field(default_factory=Arrivals)
     together: Together = field(default_factory=Together)

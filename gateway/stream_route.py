@@ -71,7 +71,7 @@ class StreamRoute:
             web.HTTPServiceUnavailable: as `place`.
         """
         socket = MediaSocket(
-            self._rooms.ticker,
+            self._rooms.arrivals,
             heartbeat_s=HEARTBEAT_S,
             max_message_bytes=self._limits.max_message_kb * 1024,
         )

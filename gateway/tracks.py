@@ -22,7 +22,6 @@ from gateway.events import (
 )
 from gateway.journal import CallHeader, CallJournal, KeptCall, StreamEnd
 from gateway.media.framing import Joiner
-from gateway.media.rhythm import FRAME_S
 from gateway.media.tape import Tape
 from gateway.media.timeline import Gap
 from gateway.pipeline import TrackPipeline
@@ -85,20 +84,22 @@ class CallTracks:
             pipeline.follow(run, end)
         return True
 
-    def progress(self) -> tuple[bool, float]:
+    def progress(self) -> tuple[float, float]:
         """
-        Whether chunks are complete that were not when this was asked last, and how much audio the next one lacks.
+        The audio that came since this was asked last, and how much more has to come until the next chunk is complete.
 
-        A track on which nothing came meanwhile does not count. While one lacks a single frame, its chunk is about to be
-        complete as well: tracks of a call are sent at the same time.
+        Both in seconds of a track, on average of those on which something came; the others do not count. Tracks of a
+        call are sent at the same time: one on which less came is expected to catch up first.
         """
-        is_more, missing_s = False, self._chunk_s
-        for pipeline in self._pipelines.values():
-            if pipeline.has_come:
-                is_more |= pipeline.has_completed
-                pipeline.has_come = pipeline.has_completed = False
-                missing_s = min(missing_s, pipeline.lacking_s())
-        return is_more and not (missing_s <= FRAME_S and missing_s < self._chunk_s), missing_s
+        came = [(came_s, each.lacking_s()) for each in self._pipelines.values() if (came_s := each.came_s())]
+        if len(came) == 1:
+            return came[0]
+        if not came:
+            return 0.0, self._chunk_s
+        most_s = max(came_s for came_s, _ in came)
+        mean_s = sum(came_s for came_s, _ in came) / len(came)
+        then_s = max(0.0, min(lacking_s - (most_s - came_s) for came_s, lacking_s in came))
+        return mean_s, most_s - mean_s + then_s
 
     async def report_lost(self, track: Track, gaps: list[Gap]) -> None:
         """Say that this audio never arrived."""

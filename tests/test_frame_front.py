@@ -124,7 +124,7 @@ def test_a_message_over_the_limit_is_refused_by_its_head(size: int) -> None:
     )
     ear.feed(head + b"mask" + b"1" * 100)
     assert ear.answers[-1][0]
-    assert ear.front._rest == b""
+    assert ear.front.rest == b""
 
 
 @pytest.mark.parametrize(
@@ -177,4 +177,4 @@ def test_noise_is_never_held_beyond_the_limit() -> None:
         ear = Ear()
         for _ in range(20):
             ear.front.feed_data(draw.randbytes(500))
-            assert len(ear.front._rest) <= MAX_BYTES + 14 + 500
+            assert len(ear.front.rest) <= MAX_BYTES + 14 + 500

@@ -4,19 +4,21 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from itertools import takewhile
 from pathlib import Path
+from socket import SO_RCVLOWAT, SOL_SOCKET
 
 import aiohttp
 import pytest
 from aiohttp import WebSocketError, WSMsgType, web
 
+from gateway.arrivals import IS_SUPPORTED, Arrivals
 from gateway.media_socket import MediaSocket
-from gateway.ticker import Ticker
 from tests.support.certificates import Authority
 
 DEADLINE_S = 60.0
 MAX_BYTES = 65536
+
+per_chunk = pytest.mark.skipif(not IS_SUPPORTED, reason="the transport reads")
 
 
 class Listener:
@@ -28,33 +30,41 @@ class Listener:
     Attributes:
         heard: numbers, and other messages in capitals, in the order in which they came.
         taken: how many numbers were taken on the spot.
-        socket: of the stream, while there is one.
+        sockets: of the streams.
         hears_more: clear it and nothing is received.
+        chunk: how many numbers are worth being woken up for.
     """
 
     def __init__(self) -> None:
-        self.ticker = Ticker()
+        self.arrivals = Arrivals()
         self.heard: list[str] = []
-        self.taken = 0
+        self.taken = self.told = 0
+        self.chunk = 1
         self.sockets: list[MediaSocket] = []
         self.over: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self.hears_more = asyncio.Event()
         self.hears_more.set()
         self.bug: Exception | None = None
 
-    def take(self, messages: list[bytes]) -> int:
+    def take(self, messages: list[bytes]) -> bool:
         if self.bug is not None:
             raise self.bug
-        numbers = list(takewhile(bytes.isdigit, messages))
-        self.taken += len(numbers)
-        self.heard += [number.decode().lstrip("0") or "0" for number in numbers]
-        return len(numbers)
+        if not all(map(bytes.isdigit, messages)):
+            return False
+        self.taken += len(messages)
+        self.heard += [number.decode().lstrip("0") or "0" for number in messages]
+        return True
+
+    def progress(self) -> tuple[float, float]:
+        """A number is 20 ms of audio."""
+        came, self.told = self.taken - self.told, self.taken
+        return came * 0.02, (self.chunk - self.taken % self.chunk) * 0.02
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        socket = MediaSocket(self.ticker, heartbeat_s=20.0, max_message_bytes=MAX_BYTES)
+        socket = MediaSocket(self.arrivals, heartbeat_s=20.0, max_message_bytes=MAX_BYTES)
         await socket.prepare(request)
         self.sockets.append(socket)
-        socket.hand_over(self.take, lambda: (True, 0.02))
+        socket.hand_over(self.take, self.progress)
         try:
             while (message := await socket.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 await self.hears_more.wait()
@@ -101,6 +111,21 @@ async def until(condition: Callable[[], bool]) -> None:
             await turn.wait()
 
 
+def transport(listener: Listener) -> asyncio.Transport:
+    assert listener.sockets[0]._http is not None
+    found = listener.sockets[0]._http.transport
+    assert isinstance(found, asyncio.Transport)
+    return found
+
+
+def low_water(listener: Listener) -> int:
+    request = listener.sockets[0]._req
+    assert request is not None
+    assert request.transport is not None
+    number: int = request.transport.get_extra_info("socket").getsockopt(SOL_SOCKET, SO_RCVLOWAT)
+    return number
+
+
 async def over(listener: Listener) -> int | None:
     async with asyncio.timeout(DEADLINE_S):
         return await listener.over
@@ -127,8 +152,53 @@ async def test_the_transport_reads_nothing_while_chunks_are_looked_for() -> None
     async with stream() as (listener, socket):
         await socket.send_str(digits(1))
         await until(lambda: listener.taken == 1)
-        transport = listener.sockets[0]._http.transport  # type: ignore[union-attr]
-        assert not transport.is_reading()
+        assert not transport(listener).is_reading()
+
+
+@per_chunk
+async def test_the_kernel_wakes_us_within_the_last_frame_of_a_chunk() -> None:
+    async with stream() as (listener, socket):
+        listener.chunk = 5
+        for number in range(5):
+            await socket.send_str(digits(number))
+        await until(lambda: listener.taken == 5)
+        await until(lambda: 4 * 208 < low_water(listener) < 5 * 208)
+
+
+@per_chunk
+async def test_what_is_too_little_to_wake_up_for_is_read_when_the_chunk_is_overdue() -> None:
+    async with stream() as (listener, socket):
+        listener.chunk = 5
+        for number in range(5):
+            await socket.send_str(digits(number))
+        await until(lambda: listener.taken == 5)
+        await until(lambda: low_water(listener) > 900)
+        await socket.send_str("x1")
+        await until(lambda: listener.heard[-1] == "X1")
+
+
+@per_chunk
+async def test_who_keeps_the_socket_is_woken_by_anything() -> None:
+    async with stream() as (listener, socket):
+        listener.chunk = 50
+        for number in range(50):
+            await socket.send_str(digits(number))
+        await until(lambda: listener.taken == 50)
+        await until(lambda: low_water(listener) > 9000)
+        listener.sockets[0].keep()
+        assert low_water(listener) == 1
+        await socket.send_str("x1")
+        await until(lambda: listener.heard[-1] == "X1")
+
+
+@per_chunk
+async def test_a_chunk_that_is_more_than_one_read_is_heard_whole() -> None:
+    async with stream() as (listener, socket):
+        listener.chunk = 200  # 40 kB
+        for number in range(1000):
+            await socket.send_str(digits(number))
+        await until(lambda: listener.taken == 1000)
+        assert listener.heard == [str(number) for number in range(1000)]
 
 
 async def test_too_much_that_waits_is_left_unread_until_it_is_received() -> None:
@@ -204,4 +274,4 @@ async def test_over_tls_the_transport_reads_and_messages_are_taken_on_the_spot_a
         for number in range(50):
             await socket.send_str(digits(number))
         await until(lambda: listener.taken == 50)
-        assert listener.sockets[0]._http.transport.is_reading()  # type: ignore[union-attr]
+        assert transport(listener).is_reading()

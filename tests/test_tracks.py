@@ -1,4 +1,4 @@
-"""When the tracks of a call are to be looked at again."""
+"""How much has to come until the tracks of a call are to be looked at again."""
 
 import asyncio
 from typing import Any
@@ -35,12 +35,12 @@ class Talk:
             if not self._tracks.follow({track: [frame]}):
                 self._tracks.receive(frame)
 
-    def look(self, inbound: int, outbound: int) -> tuple[bool, float]:
+    def look(self, inbound: int, outbound: int) -> tuple[float, float]:
         """What is said after so many frames of each came."""
         self.hear(Track.INBOUND, inbound)
         self.hear(Track.OUTBOUND, outbound)
-        is_complete, missing_s = self._tracks.progress()
-        return is_complete, round(missing_s, 6)
+        came_s, missing_s = self._tracks.progress()
+        return round(came_s, 6), round(missing_s, 6)
 
 
 async def talking(check: Any) -> None:
@@ -73,18 +73,18 @@ async def talking(check: Any) -> None:
 @pytest.mark.parametrize(
     ("looks", "expected"),
     [
-        ([(5, 5)], [(True, 0.1)]),
-        ([(4, 4), (1, 1)], [(False, 0.02), (True, 0.1)]),
-        ([(5, 4), (0, 1)], [(False, 0.02), (True, 0.1)]),  # its frame is just behind
-        ([(5, 0), (5, 0)], [(True, 0.1), (True, 0.1)]),  # nobody speaks on the other
-        ([(5, 4), (5, 0)], [(False, 0.02), (True, 0.1)]),  # it fell silent in mid-chunk
-        ([(7, 7)], [(True, 0.06)]),  # a burst: what is left of it is complete sooner
-        ([(5, 3), (2, 2)], [(True, 0.04), (True, 0.06)]),  # begun apart: each at its own time
-        ([(0, 0)], [(False, 0.1)]),
+        ([(5, 5)], [(0.1, 0.1)]),
+        ([(4, 4), (1, 1)], [(0.08, 0.02), (0.02, 0.1)]),
+        ([(5, 4), (0, 1)], [(0.09, 0.01), (0.02, 0.1)]),  # its frame is just behind: one of two frames
+        ([(5, 0), (5, 0)], [(0.1, 0.1), (0.1, 0.1)]),  # nobody speaks on the other
+        ([(5, 4), (5, 0)], [(0.09, 0.01), (0.1, 0.1)]),  # it fell silent in mid-chunk
+        ([(7, 7)], [(0.14, 0.06)]),  # a burst: what is left of it is complete sooner
+        ([(5, 3), (2, 2)], [(0.08, 0.02), (0.04, 0.06)]),  # begun apart: each at its own time
+        ([(0, 0)], [(0.0, 0.1)]),
     ],
 )
 async def test_the_next_look_is_for_the_next_chunk_of_those_who_speak(
-    looks: list[tuple[int, int]], expected: list[tuple[bool, float]]
+    looks: list[tuple[int, int]], expected: list[tuple[float, float]]
 ) -> None:
     def check(talk: Talk) -> None:
         assert [talk.look(*each) for each in looks] == expected

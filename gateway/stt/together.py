@@ -16,7 +16,7 @@ class Together:
     Shared by all sessions of the process.
 
     Args:
-        soon: calls what is to be done about a chunk, now or when the same is done for others (`ticker.Ticker.soon`).
+        soon: calls what is to be done about a chunk, now or when the same is done for others (`Arrivals.soon`).
     """
 
     def __init__(self, soon: Callable[[Callable[[], None]], None] = lambda call: call()) -> None:

@@ -148,7 +148,7 @@ class Line:
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         socket = MediaSocket(
-            self.rooms.ticker, heartbeat_s=20.0, max_message_bytes=self.rooms.limits.max_message_kb * 1024
+            self.rooms.arrivals, heartbeat_s=20.0, max_message_bytes=self.rooms.limits.max_message_kb * 1024
         )
         await socket.prepare(request)
         call = Call(
