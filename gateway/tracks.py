@@ -53,11 +53,12 @@ class CallTracks:
     def start(self, started: StreamStarted, header: CallHeader, tasks: asyncio.TaskGroup) -> None:
         """Begin to journal and to listen; the sessions are tasks of this group."""
         self._chunk_s = shared(self._rooms.stt.profiles[header.profile].chunk_ms / 1000)
+        first_chunk_s = self._rooms.arrivals.first_chunk() * self._chunk_s
         tapes = {track: self._make_tape(started) for track in started.tracks}
         if self._rooms.journal is not None:
             self._journal = self._rooms.journal.begin(header, tapes)
         for track, tape in tapes.items():
-            self._pipelines[track] = pipeline = self._make_pipeline(track, started, header, tape)
+            self._pipelines[track] = pipeline = self._make_pipeline(track, started, header, tape, first_chunk_s)
             self._listening[track] = tasks.create_task(pipeline.session.run(), name=f"stt-{track}")
 
     def receive(self, frame: AudioReceived) -> list[Gap]:
@@ -219,7 +220,9 @@ class CallTracks:
             budget=self._rooms.budget,
         )
 
-    def _make_pipeline(self, track: Track, started: StreamStarted, header: CallHeader, tape: Tape) -> TrackPipeline:
+    def _make_pipeline(
+        self, track: Track, started: StreamStarted, header: CallHeader, tape: Tape, first_chunk_s: float
+    ) -> TrackPipeline:
         request = RecognizerRequest(
             format=started.format,
             language=header.language,
@@ -239,9 +242,11 @@ class CallTracks:
             outages=self._rooms.outages,
             together=self._rooms.together,
         )
-        chunk_samples = started.format.rate_hz * self._rooms.stt.profiles[header.profile].chunk_ms // 1000
         width = started.format.bytes_per_sample
-        return TrackPipeline(track, started, session, tape, Joiner(shared(chunk_samples * width), width))
+        chunk_bytes, first_bytes = (
+            shared(round(started.format.rate_hz * seconds) * width) for seconds in (self._chunk_s, first_chunk_s)
+        )
+        return TrackPipeline(track, started, session, tape, Joiner(chunk_bytes, width, first_bytes))
 
     async def _heard(self, track: Track, event: TrackEvent) -> None:
         match event:

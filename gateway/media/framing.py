@@ -14,10 +14,12 @@ class Joiner:
     Args:
         chunk_bytes: of a chunk.
         bytes_per_sample: of the audio.
+        first_bytes: of the first chunk, where that is to be another one.
     """
 
-    def __init__(self, chunk_bytes: int, bytes_per_sample: int) -> None:
+    def __init__(self, chunk_bytes: int, bytes_per_sample: int, first_bytes: int | None = None) -> None:
         self._chunk_bytes = chunk_bytes
+        self._wanted_bytes = first_bytes or chunk_bytes
         self._bytes_per_sample = bytes_per_sample
         self._parts: list[bytes] = []
         self._size = 0
@@ -41,11 +43,11 @@ class Joiner:
         if not self._size:
             self._start = position
         size = self._size + sum(map(len, payloads))
-        if size < self._chunk_bytes:
+        if size < self._wanted_bytes:
             self._parts += payloads
             self._size = size
             return []
-        if size - len(payloads[-1]) < self._chunk_bytes:  # as nearly always: the last one completes the only chunk
+        if size - len(payloads[-1]) < self._wanted_bytes:  # as nearly always: the last one completes the only chunk
             self._parts += payloads
             self._size = size
             return [self._take()]
@@ -58,7 +60,7 @@ class Joiner:
     @property
     def lacking_bytes(self) -> int:
         """What the chunk under way lacks."""
-        return self._chunk_bytes - self._size
+        return self._wanted_bytes - self._size
 
     def flush(self) -> list[Stretch]:
         """The incomplete chunk, if there is one."""
@@ -71,4 +73,5 @@ class Joiner:
         self._start += self._size // self._bytes_per_sample
         self._parts.clear()
         self._size = 0
+        self._wanted_bytes = self._chunk_bytes
         return chunk

@@ -66,3 +66,10 @@ def test_both_ways_fill_the_same_chunk() -> None:
     joiner = Joiner(320, 1)
     assert joiner.add(Stretch(1000, bytes(160))) == []
     assert [chunk.position for chunk in joiner.extend(1160, [bytes(160)])] == [1000]
+
+
+def test_the_first_chunk_may_be_another_one() -> None:
+    joiner = Joiner(800, 1, first_bytes=480)
+    assert joiner.lacking_bytes == 480
+    assert [len(chunk.payload) for chunk in joiner.extend(0, [bytes(160)] * 13)] == [480, 800, 800]
+    assert joiner.lacking_bytes == 800
