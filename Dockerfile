@@ -3,7 +3,9 @@
 
 FROM python:3.13-slim AS build
 WORKDIR /src
-COPY requirements.lock pyproject.toml README.md LICENSE NOTICE ./
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends gcc libc6-dev
+COPY requirements.lock pyproject.toml hatch_build.py README.md LICENSE NOTICE ./
 RUN python -m venv /opt/gateway \
  && /opt/gateway/bin/pip install --no-cache-dir --no-deps -r requirements.lock
 COPY gateway gateway

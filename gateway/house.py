@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.arrivals import Arrivals
 from gateway.assist.finder import CueFinder
 from gateway.assist.rules_file import RulesFile
 from gateway.background import Background
@@ -32,7 +31,6 @@ from gateway.rooms import Rooms
 from gateway.stt.outages import Outages
 from gateway.stt.profiles import ProfiledRecognizers
 from gateway.stt.recordings import ProfiledRecordings
-from gateway.stt.together import Together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +102,6 @@ async def open_house(stack: AsyncExitStack, settings: Settings, engine: str) -> 
     )
     await stack.enter_async_context(recovery)
     await recovery.resume()
-    arrivals = Arrivals()
     rooms = Rooms(
         recognizers=recognizers,
         sink=Spread(outbox, views.feed),
@@ -116,8 +113,6 @@ async def open_house(stack: AsyncExitStack, settings: Settings, engine: str) -> 
         hand_over=recovery.take,
         post_call=post_call,
         cues=cues,
-        arrivals=arrivals,
-        together=Together(arrivals.soon),
     )
     loop_watch = LoopWatch()
     background = await stack.enter_async_context(Background())

@@ -12,7 +12,6 @@ from gateway.post_call import PostCall
 from gateway.reporter import EventSink
 from gateway.stt.base import Recognizers
 from gateway.stt.outages import Outages
-from gateway.stt.together import Together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +28,6 @@ class Rooms:
         post_call: what is made of its recording; None: nothing.
         cues: makes what looks for cues in one call; None: there are none.
         arrivals: of the process.
-        together: what is done for all sessions at once.
     """
 
     recognizers: Recognizers
@@ -43,4 +41,3 @@ class Rooms:
     post_call: PostCall | None = None
     cues: Callable[[], CueFinder] | None = None
     arrivals: Arrivals = field(default_factory=Arrivals)
-    together: Together = field(default_factory=Together)

@@ -240,7 +240,7 @@ class CallTracks:
             partial(self._heard, track),
             archive=self._journal.archive(track) if self._journal is not None else None,
             outages=self._rooms.outages,
-            together=self._rooms.together,
+            soon=self._rooms.arrivals.soon,
         )
         width = started.format.bytes_per_sample
         chunk_bytes, first_bytes = (

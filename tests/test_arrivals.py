@@ -252,4 +252,4 @@ def test_a_timed_call_that_fails_is_reported_and_harms_no_other() -> None:
 
 def test_every_other_call_completes_its_chunks_at_another_time() -> None:
     arrivals = Arrivals()
-    assert [arrivals.first_chunk() for _ in range(4)] == [1.0, 0.6, 1.0, 0.6]
+    assert [arrivals.first_chunk() for _ in range(4)] == [1.0, 0.8, 1.0, 0.8]

@@ -1,6 +1,6 @@
 """From one audio format to another, as a stream: decode, resample, encode, each only where needed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from telephony_codecs import alaw, mulaw
 from telephony_codecs.formats import AudioFormat, Encoding
@@ -74,21 +74,6 @@ class Converter:
             return b""
         self._split_sample = b""
         return self._encode(self._resampler.flush())
-
-    @staticmethod
-    def convert_together(converters: Sequence["Converter"], audios: Sequence[bytes]) -> list[bytes]:
-        """
-        Take more input of many streams; each gets what `convert` would have returned, for less (`process_together`).
-
-        Args:
-            converters: none of them passes through; if one comes again, it takes its inputs in order.
-            audios: the input of each.
-        """
-        if len(set(converters)) < len(converters):
-            return [converter.convert(audio) for converter, audio in zip(converters, audios, strict=True)]
-        pcms = [converter._decoded(audio) for converter, audio in zip(converters, audios, strict=True)]
-        resampled = Resampler.process_together([converter._resampler for converter in converters], pcms)
-        return [converter._encode(pcm) for converter, pcm in zip(converters, resampled, strict=True)]
 
     def _decoded(self, audio: bytes) -> bytes:
         return self._decode(self._whole_samples(audio) if self._sample_bytes > 1 else audio)

@@ -9,7 +9,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 from gateway import telemetry
 from gateway.config import SttProfile
@@ -37,7 +36,6 @@ from gateway.stt.liveness import Doubt, Liveness, Verdict
 from gateway.stt.pace import CATCH_UP_BURST_S, Pace
 from gateway.stt.source import Holes, Missing, Source
 from gateway.stt.succession import DRAIN_S, Succession
-from gateway.stt.together import Together
 from telephony_codecs.convert import Converter
 
 IDLE_S = 1.0
@@ -149,7 +147,6 @@ class Conversation:
         lines: opens that one.
         next_profile: which that is, given why.
         on_use: called once, when the session proves to be of use; may wait.
-        together: converts what is sent.
     """
 
     __slots__ = (
@@ -187,7 +184,6 @@ class Conversation:
         "_source",
         "_succession",
         "_successor",
-        "_together",
         "_verdict",
         "_width",
     )
@@ -205,7 +201,6 @@ class Conversation:
         lines: Lines,
         next_profile: Callable[[str], str],
         on_use: Callable[[], Awaitable[None]],
-        together: Together,
     ) -> None:
         self._account = account
         self._ledger = account.ledger
@@ -216,7 +211,6 @@ class Conversation:
         self._clock = clock
         self._format = account.tape.format
         self._width = self._format.bytes_per_sample
-        self._together = together
         self._converter = Converter(self._format, line.form)
         self._chunk_s = shared(profile.chunk_ms / 1000)
         self._keepalive_s = profile.keepalive_s
@@ -331,15 +325,9 @@ class Conversation:
         ):
             account.bell.ring()
             return
-        if self._converter.passes_through:
-            prompt.send_now(piece.payload)
-            self._note_sent(piece, len(piece.payload) // self._width, now, has_audio=True)
-        else:
-            self._together.convert(self._converter, piece.payload, partial(self._send_converted, piece, now))
-
-    def _send_converted(self, piece: Stretch, now: float, audio: bytes) -> None:
-        if audio and self._prompt is not None:
-            self._prompt.send_now(audio)
+        audio = self._converter.convert(piece.payload)
+        if audio:
+            prompt.send_now(audio)
         self._note_sent(piece, len(piece.payload) // self._width, now, has_audio=bool(audio))
 
     async def _send_piece(self, piece: Stretch, now: float) -> None:

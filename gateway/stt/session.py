@@ -34,7 +34,6 @@ from gateway.stt.line import Line, Lines
 from gateway.stt.outages import Outages
 from gateway.stt.source import Holes, Source
 from gateway.stt.succession import Reason, Succession
-from gateway.stt.together import Together
 
 log = structlog.get_logger()
 
@@ -64,7 +63,7 @@ class TrackSession:
         heard: position up to which everything is committed already; None: nothing is.
         is_recovery: all audio is in the archive and none will come; every segment is a recovered one.
         outages: what all sessions of the process know of recognisers that are down.
-        together: what is done for all sessions of the process at once.
+        soon: calls a function now, or when the same is done for other sessions (`Arrivals.soon`).
         draw: numbers from 0 to 1.
     """
 
@@ -81,7 +80,7 @@ class TrackSession:
         heard: int | None = None,
         is_recovery: bool = False,
         outages: Outages | None = None,
-        together: Together | None = None,
+        soon: Callable[[Callable[[], None]], None] = lambda call: call(),
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._recognizers = recognizers
@@ -91,7 +90,7 @@ class TrackSession:
         self._archive = archive
         self._is_recovery = is_recovery
         self._outages = outages or Outages(draw)
-        self._together = together or Together()
+        self._soon = soon
         self._draw = draw
         self._names = (profile, *self._settings(profile).fallback)
         self._rate_hz = request.format.rate_hz
@@ -120,7 +119,7 @@ class TrackSession:
             self._holes.add(tape.end or 0, chunk.position)
             self._ledger.begin(chunk.position)
         tape.append(chunk)
-        self._together.soon(self._account.on_audio)
+        self._soon(self._account.on_audio)
 
     def close(self) -> None:
         """No more audio comes."""
@@ -279,7 +278,6 @@ class TrackSession:
             lines,
             lambda reason: chain.first if reason is Reason.FAILBACK else line.profile,
             partial(self._back, line.profile),
-            self._together,
         )
         return await conversation.run()
 

@@ -127,31 +127,3 @@ def test_linear32_keeps_16_bits_when_only_the_encoding_changes():
     pcm = tone(AudioFormat(Encoding.LINEAR16, 8000), 160)
     narrow, wide = AudioFormat(Encoding.LINEAR16, 8000), AudioFormat(Encoding.LINEAR32, 8000)
     assert convert(convert(pcm, narrow, wide), wide, narrow) == pcm
-
-
-PIECES = st.lists(
-    st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 160, 161, 800, 800, 3000])), max_size=6), max_size=5
-)
-
-
-@given(st.sampled_from(FORMATS), st.sampled_from(FORMATS), st.sampled_from(FORMATS), PIECES)
-def test_streams_converted_together_get_what_each_would_get_alone(
-    source: AudioFormat, target: AudioFormat, other: AudioFormat, rounds: list[list[tuple[int, int]]]
-) -> None:
-    """Of four streams of two kinds each comes any number of times in a round, also more than once."""
-    pairs = [(source, target), (source, other), (source, target), (source, target)]
-    pairs = [pair for pair in pairs if pair[0] != pair[1]]
-    together, alone = [Converter(*pair) for pair in pairs], [Converter(*pair) for pair in pairs]
-    audio = tone(source, 3000)
-    for number, pieces in enumerate(rounds):
-        work = [(stream, audio[7 * number : 7 * number + size]) for stream, size in pieces if stream < len(pairs)]
-        outputs = Converter.convert_together([together[stream] for stream, _ in work], [piece for _, piece in work])
-        assert outputs == [alone[stream].convert(piece) for stream, piece in work]
-    assert [each.flush() for each in together] == [each.flush() for each in alone]
-
-
-def test_many_long_pieces_are_converted_together_as_alone() -> None:
-    source, target = AudioFormat.parse("mulaw-8000"), AudioFormat.parse("linear16-16000")
-    pieces = [tone(source, 8000)[number:] for number in range(40)] + [tone(source, 2900)] * 40
-    outputs = Converter.convert_together([Converter(source, target) for _ in pieces], pieces)
-    assert outputs == [Converter(source, target).convert(piece) for piece in pieces]

@@ -1,5 +1,6 @@
 """The resampler as a stream: cutting, lengths, alignment, edges. How good it sounds is in test_resample_quality."""
 
+from functools import cache
 from itertools import pairwise, permutations
 
 import numpy as np
@@ -7,10 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telephony_codecs.resample import RATES_HZ, Resampler, _design
+from telephony_codecs import resample as module
+from telephony_codecs.resample import IS_COMPILED, RATES_HZ, Resampler, _CompiledFilter, _MatrixFilter, _Ratio
 
+NEEDS_COMPILED = pytest.mark.skipif(not IS_COMPILED, reason="nobody compiled it")
 RATIOS = list(permutations(RATES_HZ, 2))
+FILTERS = [pytest.param(_CompiledFilter, marks=NEEDS_COMPILED), _MatrixFilter]
 EVERY_RATIO = pytest.mark.parametrize(("source_hz", "target_hz"), RATIOS)
+
+
+@pytest.fixture(params=FILTERS, autouse=True, scope="module")
+def filters(request):
+    """All that is said here is said of both filters."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_filter_of", cache(lambda source, target: request.param(_Ratio(source, target))))
+        yield request.param
 
 
 def noise(samples: int, peak: int = 32767) -> np.ndarray:
@@ -45,9 +57,9 @@ def test_output_is_the_windowed_sinc_sum_at_each_output_instant(source_hz, targe
 
 
 @EVERY_RATIO
-def test_sums_are_exact_in_float64(source_hz, target_hz):
+def test_sums_are_exact_in_float64(source_hz, target_hz, filters):
     """What makes cutting irrelevant: integer multiples of one power of two that fit the 53 bits of a float64."""
-    steps = _design(source_hz, target_hz).weights * 2**30
+    steps = filters(_Ratio(source_hz, target_hz)).weights * 2**30
 
     assert np.array_equal(steps, np.rint(steps))
     assert np.abs(steps).sum(axis=1).max() * 2**15 < 2**53
@@ -89,7 +101,7 @@ def test_sample_by_sample_equals_the_whole(source_hz, target_hz):
 
 
 def test_input_longer_than_a_slice_equals_small_pieces():
-    samples = noise(3 * _design(8000, 16000).slice_inputs)
+    samples = noise(3 * module._filter_of(8000, 16000).slice_inputs)
     resampler = Resampler(8000, 16000)
 
     pieces = [resampler.process(samples[start : start + 160].tobytes()) for start in range(0, len(samples), 160)]
