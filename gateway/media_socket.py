@@ -27,7 +27,7 @@ READ_BYTES = 16384
 SIGN_OF_LIFE_S = 1.0
 """How often what comes is noted as a sign of life; the heartbeat counts in tens of seconds."""
 PAUSED_S = 0.02
-OVERDUE_S = 0.03
+OVERDUE_S = 0.05
 """A chunk that is so late: whatever there is of it is read, and what else came."""
 REST_READS = 16
 """At the end a quarter of a megabyte is read at most: ten seconds of one track, if the gateway was so far behind."""
