@@ -31,6 +31,7 @@ from gateway.stream_tokens import NONCE_BYTES, StreamTokens, derived_key
 from gateway.stt.profiles import ProfiledRecognizers
 from gateway.twilio_routes import STREAM_PATH
 from telephony_codecs.formats import AudioFormat
+from telephony_codecs.resample import IS_COMPILED
 
 CHECK_S = 15.0
 MAX_CLOCK_ERROR_S = 60.0  # webhook receivers refuse deliveries that are five minutes off
@@ -94,6 +95,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     """Every check, one after the other."""
     yield Finding("settings", Verdict.GOOD, "valid")
     yield _data_folder(settings)
+    yield _resampling()
     async for finding in _public_url(settings):
         yield finding
     async for finding in _profiles(settings):
@@ -115,6 +117,13 @@ def _data_folder(settings: Settings) -> Finding:
     except OSError as error:
         return Finding("data folder", Verdict.BAD, f"{folder}: {error.strerror}; let the gateway's user write there")
     return Finding("data folder", Verdict.GOOD, f"{folder} can be written")
+
+
+def _resampling() -> Finding:
+    if IS_COMPILED:
+        return Finding("resampling", Verdict.GOOD, "compiled")
+    hint = "not compiled: it takes up to five times as long; install a C compiler, then the gateway again"
+    return Finding("resampling", Verdict.SKIPPED, hint)
 
 
 async def _public_url(settings: Settings) -> AsyncIterator[Finding]:

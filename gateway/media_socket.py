@@ -146,7 +146,7 @@ class _ChunkReader:
         self._low_water = LowWater()
         assert protocol.transport is not None
         self._transport = protocol.transport
-        self._is_over = False
+        self._is_over = self._is_paused = False
         self._sign_at = 0.0
         self._overdue_at = 0.0
         self._is_timed = False
@@ -179,6 +179,7 @@ class _ChunkReader:
     def _begin(self) -> None:
         if self._transport.is_reading():
             self._transport.pause_reading()
+        self._wake_for_anything()
         self._arrivals.watch(self._descriptor, self._look)
 
     def _look(self) -> None:
@@ -187,6 +188,7 @@ class _ChunkReader:
             self._arrivals.forget(self._descriptor, self._look)  # its number may soon be another socket's
             return
         if self._protocol._reading_paused:  # too much waits for `receive`
+            self._is_paused = True
             self._arrivals.forget(self._descriptor, self._look)
             self._loop.call_later(PAUSED_S, self._go_on)
             return
@@ -232,7 +234,7 @@ class _ChunkReader:
     def _check(self) -> None:
         """Look, if a chunk is overdue."""
         self._is_timed = False
-        if self._is_over or self._protocol._reading_paused or self._transport.is_closing():
+        if self._is_over or self._is_paused or self._transport.is_closing():
             return
         if self._loop.time() >= self._overdue_at:
             self._look()
@@ -247,6 +249,7 @@ class _ChunkReader:
         if self._protocol._reading_paused:
             self._loop.call_later(PAUSED_S, self._go_on)
         else:
+            self._is_paused = False
             self._begin()
 
 

@@ -3,28 +3,17 @@
 import asyncio
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from random import Random
 
 import pytest
 
 from gateway.arrivals import GROUP, IS_SUPPORTED, LATENESS_S, MOST_READY, Arrivals
 from tests.support import virtual_time
+from tests.support.loopback import line
 from tests.support.session_track import pass_time
 
 pytestmark = pytest.mark.skipif(not IS_SUPPORTED, reason="the transport reads")
-
-
-@contextmanager
-def line() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two ends of a connection; what is written at the one is at the other when writing returns, as loopback has it."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        far = socket.create_connection(server.getsockname())
-        near, _ = server.accept()
-    with far, near:
-        far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        near.setblocking(False)
-        yield near, far
 
 
 def reader(near: socket.socket, heard: list[bytes]) -> Callable[[], None]:

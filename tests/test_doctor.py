@@ -57,6 +57,14 @@ def test_a_data_folder_that_cannot_be_made_is_bad_and_says_why(tmp_path: Path) -
     assert (finding.verdict, "Not a directory" in finding.text) == (Verdict.BAD, True)
 
 
+@pytest.mark.parametrize(("is_compiled", "verdict"), [(True, Verdict.GOOD), (False, Verdict.SKIPPED)])
+def test_resampling_that_nobody_compiled_is_told(
+    is_compiled: bool, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "IS_COMPILED", is_compiled)
+    assert doctor._resampling().verdict is verdict
+
+
 @pytest.mark.parametrize(
     ("off_s", "verdict"), [(0, Verdict.GOOD), (30, Verdict.GOOD), (90, Verdict.BAD), (-90, Verdict.BAD)]
 )

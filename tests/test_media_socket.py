@@ -1,19 +1,24 @@
 """The socket of a media stream, on real sockets: every message once and in order, whoever takes it, whoever reads."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from socket import SO_RCVLOWAT, SOL_SOCKET
+from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import WebSocketError, WSMsgType, web
 
 from gateway.arrivals import IS_SUPPORTED, Arrivals
-from gateway.media_socket import MediaSocket
+from gateway.media_socket import MediaSocket, _ChunkReader
+from tests.support import virtual_time
 from tests.support.certificates import Authority
+from tests.support.loopback import line
+from tests.support.session_track import pass_time
 
 DEADLINE_S = 60.0
 MAX_BYTES = 65536
@@ -275,3 +280,59 @@ async def test_over_tls_the_transport_reads_and_messages_are_taken_on_the_spot_a
             await socket.send_str(digits(number))
         await until(lambda: listener.taken == 50)
         assert transport(listener).is_reading()
+
+
+class Stand:
+    """What stands around a reader of chunks: transport, protocol and front in one; it is given 100 ms each time."""
+
+    def __init__(self, near: socket.socket) -> None:
+        self.transport = self
+        self.rest = b""
+        self.read: list[bytes] = []
+        self.is_active = True
+        self._reading_paused = False
+        self._near = near
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.read.append(data)
+        return False, b""
+
+    def progress(self) -> tuple[float, float]:
+        return 0.1, 0.1
+
+    def is_closing(self) -> bool:
+        return False
+
+    def is_reading(self) -> bool:
+        return self.is_active
+
+    def pause_reading(self) -> None:
+        self.is_active = False
+
+    def resume_reading(self) -> None:
+        self.is_active = True
+
+    def get_extra_info(self, _name: str) -> socket.socket:
+        return self._near
+
+
+@per_chunk
+def test_after_too_much_had_waited_nothing_is_too_little_to_be_read() -> None:
+    async def main() -> None:
+        with line() as (near, far):
+            stand: Any = Stand(near)
+            reader = _ChunkReader(Arrivals(), stand, near.fileno(), stand, lambda: None, stand.progress)
+            far.sendall(bytes(1000))
+            await pass_time(0.01)
+            stand._reading_paused = True
+            await pass_time(1)
+            stand._reading_paused = False
+            stand.resume_reading()  # as aiohttp does
+            await pass_time(1)
+            assert not stand.is_active
+            far.sendall(b"stop")
+            await pass_time(1)
+            assert stand.read == [bytes(1000), b"stop"]
+            reader.stop()
+
+    virtual_time.run(main())
