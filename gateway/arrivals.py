@@ -96,27 +96,35 @@ class Arrivals:
         if self._epoll is None:
             return
         ready = self._epoll.poll(0, MOST_READY)
+        looks = self._looks
         self._is_looking = True
         for start in range(0, len(ready), GROUP):
             for descriptor, _ in ready[start : start + GROUP]:
-                look = self._looks.get(descriptor)
-                if look is not None and not self._succeeds(look):
+                look = looks.get(descriptor)
+                if look is None:
+                    continue
+                try:
+                    look()
+                except Exception as error:  # noqa: BLE001 - an edge: here the loop would catch it, and the rest go on
                     self.forget(descriptor, look)
+                    _report(error)
             while self._later:
                 calls, self._later = self._later, []
-                for call in calls:
-                    self._succeeds(call)
+                _call_all(calls)
         self._is_looking = False
 
     def _call_timed(self, tick: int) -> None:
-        for call in self._timed.pop(tick):
-            self._succeeds(call)
+        _call_all(self._timed.pop(tick))
 
-    def _succeeds(self, call: Callable[[], None]) -> bool:
+
+def _call_all(calls: list[Callable[[], None]]) -> None:
+    for call in calls:
         try:
             call()
-        except Exception as error:  # noqa: BLE001 - an edge: here the loop would catch it, and the rest go on
-            context = {"message": "what was to be done for a socket failed", "exception": error}
-            asyncio.get_running_loop().call_exception_handler(context)
-            return False
-        return True
+        except Exception as error:  # noqa: BLE001 - likewise
+            _report(error)
+
+
+def _report(error: Exception) -> None:
+    context = {"message": "what was to be done for a socket failed", "exception": error}
+    asyncio.get_running_loop().call_exception_handler(context)
