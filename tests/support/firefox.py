@@ -45,6 +45,8 @@ _NO_SOUND = {"PULSE_SERVER": "unix:/nowhere"}
 _SOUND = "load-module module-null-sink\nload-module module-native-protocol-unix auth-anonymous=1 socket={door}\n"
 _STARTED = re.compile(rb"[Ss]tartup complete")
 _LISTENING = re.compile(rb"listening on (ws://\S+)")
+_LINE_IS_DOWN = re.compile(r"Firefox can’t establish a connection to the server at wss?://|The connection to wss?://")
+"""How Firefox tells of a WebSocket that is cut, sometimes; no script failed."""
 
 
 class CommandFailed(Exception):
@@ -159,7 +161,8 @@ class Tab:
             case {"type": "error", "id": int(number), "message": str(why)}:
                 self._waiting.pop(number).set_exception(CommandFailed(why))
             case {"method": "log.entryAdded", "params": {"level": "error", "type": "javascript", "text": str(text)}}:
-                self.faults.append(text)
+                if not _LINE_IS_DOWN.match(text):
+                    self.faults.append(text)
             case {"method": "network.beforeRequestSent", "params": {"request": {"url": str(url)}}}:
                 address = urlsplit(url)
                 if self._host and address.scheme in ("http", "https", "ws", "wss") and address.netloc != self._host:
