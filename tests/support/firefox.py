@@ -45,7 +45,7 @@ _NO_SOUND = {"PULSE_SERVER": "unix:/nowhere"}
 _SOUND = "load-module module-null-sink\nload-module module-native-protocol-unix auth-anonymous=1 socket={door}\n"
 _STARTED = re.compile(rb"[Ss]tartup complete")
 _LISTENING = re.compile(rb"listening on (ws://\S+)")
-_LINE_IS_DOWN = re.compile(r"Firefox can’t establish a connection to the server at wss?://|The connection to wss?://")
+_LINE_IS_DOWN = re.compile(r"Firefox can.t establish a connection to the server at wss?://|The connection to wss?://")
 """How Firefox tells of a WebSocket that is cut, sometimes; no script failed."""
 
 
