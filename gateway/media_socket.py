@@ -28,7 +28,7 @@ SIGN_OF_LIFE_S = 1.0
 """How often what comes is noted as a sign of life; the heartbeat counts in tens of seconds."""
 PAUSED_S = 0.02
 OVERDUE_S = 0.05
-"""A chunk that is so late: whatever there is of it is read, and what else came."""
+"""So late a chunk is not waited for: whatever there is of it is read, and what else came."""
 REST_READS = 16
 """At the end a quarter of a megabyte is read at most: ten seconds of one track, if the gateway was so far behind."""
 _QUEUE_BYTES = 65536
@@ -194,7 +194,7 @@ class _ChunkReader:
             return
         try:
             data = os.read(self._descriptor, READ_BYTES)
-        except BlockingIOError:  # nothing came; or aiohttp let the transport read again, when too much had waited
+        except BlockingIOError:  # aiohttp let the transport read again, when too much had waited
             if self._transport.is_reading():
                 self._transport.pause_reading()
             self._wake_for_anything()
@@ -232,12 +232,14 @@ class _ChunkReader:
         self._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_RCVLOWAT, self._low_water.mark)
 
     def _check(self) -> None:
-        """Look, if a chunk is overdue."""
+        """If a chunk is overdue, let the kernel wake us for whatever is there of it; many may be overdue at once."""
         self._is_timed = False
         if self._is_over or self._is_paused or self._transport.is_closing():
             return
-        if self._loop.time() >= self._overdue_at:
-            self._look()
+        if self._protocol._reading_paused or self._transport.is_reading():
+            self._look()  # nobody is woken while too much waits, or while the transport reads again
+        elif self._loop.time() >= self._overdue_at:
+            self._wake_for_anything()
         else:
             self._is_timed = True
             self._arrivals.at(self._overdue_at, self._check)
