@@ -8,7 +8,7 @@ n·source/target. Each output is a weighted sum over the inputs around it, and t
 Why cutting does not matter: the weights are multiples of 2⁻³⁰ and the samples integers, so every product and every
 partial sum is a multiple of 2⁻³⁰ below 2²³, which float64 holds exactly. Nothing is rounded before the end; so neither
 the order of the additions nor the cuts can change a bit. For the same reason it does not matter who adds: compiled code
-(`_filter.c`), or numpy where nobody compiled it (`_MatrixFilter`), which takes three to five times as long.
+(`_filter.c`), or numpy where nobody compiled it (`_MatrixFilter`), which takes up to five times as long.
 """
 
 import sys
